@@ -60,8 +60,10 @@ class _CheckoutFinder:
         folder = Path(__file__).resolve().parent.parent / name.removeprefix("mmfeat.")
         if name not in ("mmfeat.indexes", "mmfeat.pipelines", "mmfeat.cli") or not (folder / "__init__.py").is_file():
             return None
-        return importlib.util.spec_from_file_location(name, folder / "__init__.py", submodule_search_locations=[str(folder)])
+        return importlib.util.spec_from_file_location(
+            name, folder / "__init__.py", submodule_search_locations=[str(folder)]
+        )
 
 
 if not any(type(finder).__name__ == "_CheckoutFinder" for finder in sys.meta_path):
-    sys.meta_path.append(_CheckoutFinder())  # type: ignore[arg-type]
+    sys.meta_path.append(_CheckoutFinder())

@@ -1,0 +1,1 @@
+"""Linear classifiers: learners that need labels, the last stage of a model."""

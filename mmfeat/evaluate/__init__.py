@@ -1,0 +1,1 @@
+"""Measures of retrieval and classification; every number names its protocol."""

@@ -1,0 +1,272 @@
+"""The one interface of all learners, and the loop that trains any of them.
+
+A learner is a formula with settings: a frozen dataclass without arrays (so it can be a static argument of `jit`), and four
+pure functions over a state, a NamedTuple of arrays defined beside it:
+
+    init(key, x)                  x: a seeded sample of at most `init_rows` rows; its shapes and its data may be used
+    step(key, state, x, weight)   one batch -> (state, metrics); rows of padding weigh 0 and change nothing
+    finish(key, state)            the end of a pass: PCA's eigenvectors, Lloyd's means
+    encode(state, x)              rows -> features; meaningful after the first `finish`
+
+A `Run` is all that an exact resume needs. The key of step n is `fold_in(key, n)`: any step can be repeated anywhere.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import Any, ClassVar, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from mmfeat.arrays import count_rows
+from mmfeat.errors import DataError, NotFittedError, ShapeError
+from mmfeat.mesh import default_mesh, on_host, put_batch, put_state, state_shardings, strong
+from mmfeat.stream import Batches, as_source
+
+__all__ = [
+    "Learner",
+    "Metrics",
+    "Run",
+    "default_batches",
+    "finished",
+    "pick",
+    "start",
+    "train",
+    "transform",
+    "use_host",
+]
+
+Array = Any
+State = Any
+Metrics = Mapping[str, Array]
+After = Callable[["Run", Metrics], None]
+
+_INIT, _FINISH = 2**32 - 1, 2**32 - 2  # folds of the key that no step uses
+
+
+class Learner(Protocol):
+    """What every learner is: a frozen dataclass that names this class as its base and gives the four functions.
+
+    passes:     how often training goes over the data; 0: nothing is learned from data. A field where it is a setting.
+    batch:      rows per step; a field where it is a setting.
+    needs:      the parts of x that `step` and `init` get: ("x",) an array, otherwise a dict with these keys.
+    full_batch: every step gets the same seeded sample of at most the chain's `fit_rows` rows.
+    locals:     `encode` takes whole `Locals` (values, where, weight) and gives one row per item; it trains on their rows.
+    hash:       `encode` gives one float per bit; bit = value > 0.
+    init_rows:  how many rows `init` sees at the most.
+    split:      patterns of state leaf names -> the axis that may be laid over the mesh axis "model".
+
+    Optional: `host_step(key, state, x, weight)` and `host_encode(state, x)`, the same functions on NumPy arrays, used outside
+    `jit` where the backend is the CPU and there is one device; and `affine(state) -> (matrix (d, k), offset (k,))` of a learner
+    whose encode is x @ matrix + offset, which lets a chain fold neighbours into one product.
+    """
+
+    passes: int = 1
+    batch: int = 4096
+    needs: ClassVar[tuple[str, ...]] = ("x",)
+    full_batch: ClassVar[bool] = False
+    locals: ClassVar[bool] = False
+    hash: ClassVar[bool] = False
+    init_rows: ClassVar[int] = 4096
+    split: ClassVar[Mapping[str, int]] = {}
+
+    def init(self, key: Array, x: Any) -> State:
+        """The first state, from a seeded sample of rows."""
+        ...
+
+    def step(self, key: Array, state: State, x: Any, weight: Array) -> tuple[State, Metrics]:
+        """One batch: the new state, and numbers to look at. Rows of weight 0 change nothing."""
+        ...
+
+    def finish(self, key: Array, state: State) -> State:
+        """The end of a pass. Nothing happens unless the learner says so."""
+        return state
+
+    def encode(self, state: State, x: Any) -> Array:
+        """Features (n, k) float32 of rows (or of whole `Locals`)."""
+        ...
+
+
+class Run(NamedTuple):
+    """A training run between two steps: the steps and passes done, the run's key, and the learner's state."""
+
+    step: int
+    passes: int
+    key: Array
+    state: State
+
+
+def pick(learner: Any, x: Any) -> Any:
+    """The parts of x that the learner needs: an array for ("x",), otherwise a dict of exactly its keys."""
+    if learner.needs == ("x",):
+        return x["x"] if isinstance(x, Mapping) else x
+    missing = [name for name in learner.needs if not isinstance(x, Mapping) or name not in x]
+    if missing:
+        have = sorted(x) if isinstance(x, Mapping) else "rows alone"
+        raise ShapeError(
+            f"{type(learner).__name__} needs {', '.join(learner.needs)}",
+            f"{have}",
+            f"pass a dict with {', '.join(missing)}" + (", or give labels" if "y" in missing else ""),
+        )
+    return {name: x[name] for name in learner.needs}
+
+
+def use_host(learner: Any, function: str, mesh: Mesh | None = None) -> bool:
+    """Whether the learner's NumPy path (`host_encode` or `host_step`) runs: on one CPU device, unless MMFEAT_HOST=0."""
+    if not hasattr(learner, function) or os.environ.get("MMFEAT_HOST") == "0":
+        return False
+    return jax.default_backend() == "cpu" and (mesh or default_mesh()).devices.size == 1 and jax.process_count() == 1
+
+
+def default_batches(learner: Any, data: Any, seed: int = 0, mesh: Mesh | None = None) -> Batches:
+    """The batches a learner trains on: shuffled by the seed, of its own batch size, a multiple of the devices along "data"."""
+    mesh = mesh or default_mesh()
+    source = as_source(data)
+    share = (jax.process_index(), jax.process_count())
+    devices = mesh.shape["data"]
+    rows = len(source) if learner.full_batch else min(learner.batch, len(source))
+    return Batches(source, -(-rows // devices) * devices, seed=seed, share=share)
+
+
+def sample(batches: Batches, rows: int) -> Any:
+    """A seeded sample of at most `rows` readable rows of one group, as NumPy arrays."""
+    source = batches.source
+    groups = np.asarray(source.groups)
+    order = np.random.Generator(np.random.Philox(key=[(batches.seed or 0) % 2**64, 2**62])).permutation(len(source))
+    largest = np.bincount(groups - groups.min()).argmax() + groups.min()
+    x, weight = source.read(np.sort(order[groups[order] == largest][:rows]))
+    if not weight.any():
+        raise DataError(
+            "a learner starts from rows that can be read", "none in the sample", "see the reasons in the table"
+        )
+    return jax.tree.map(lambda leaf: np.asarray(leaf)[weight > 0], x)
+
+
+@partial(jax.jit, static_argnums=0)
+def _init(learner: Any, key: Array, x: Any) -> State:
+    return strong(learner.init(jax.random.fold_in(key, _INIT), x))
+
+
+@partial(jax.jit, static_argnums=(0, 1), donate_argnums=3)
+def _step(learner: Any, mesh: Mesh, key: Array, state: State, n: Array, x: Any, weight: Array) -> tuple[State, Metrics]:
+    state, metrics = learner.step(jax.random.fold_in(key, n), state, x, weight)
+    state = strong(state)
+    return jax.lax.with_sharding_constraint(state, state_shardings(state, mesh, learner.split)), metrics
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _finish(learner: Any, mesh: Mesh, key: Array, state: State, passes: Array) -> State:
+    key = jax.random.fold_in(jax.random.fold_in(key, _FINISH), passes)
+    state = strong(learner.finish(key, state))
+    return jax.lax.with_sharding_constraint(state, state_shardings(state, mesh, learner.split))
+
+
+def start(learner: Any, x: Any, mesh: Mesh | None = None, seed: int = 0, state: State | None = None) -> Run:
+    """A run that has done nothing yet.
+
+    x: what `init` sees, at most `init_rows` rows of it (an array or a dict of arrays, as the learner needs).
+    state: a state to start from instead (a warm start); it is copied.
+    """
+    mesh = mesh or default_mesh()
+    key = jax.random.key(seed)
+    if state is None:
+        rows = jax.tree.map(lambda leaf: np.asarray(leaf[: learner.init_rows]), pick(learner, x))
+        count_rows(rows)
+        state = _init(learner, key, rows)
+    return Run(0, 0, key, put_state(state, mesh, learner.split))
+
+
+def train(learner: Any, run: Run, batches: Batches, mesh: Mesh | None = None, after: After | None = None) -> Run:
+    """Continue a run until the learner's last pass is done. A run continued anywhere ends in the same bits.
+
+    after(run, metrics) is called after every step, and once more with empty metrics after `finish` ended a pass. The state it
+    sees is given up to the next step: copy what you keep (`mesh.on_host`).
+    """
+    mesh = mesh or default_mesh()
+    host = use_host(learner, "host_step", mesh)
+    run = run._replace(state=put_state(run.state, mesh, learner.split))
+    whole: list[tuple[Any, Array]] = []
+    while run.passes < learner.passes:
+        done = run.step - run.passes * batches.steps
+        for x, weight in _feed(learner, batches, run.passes, done, mesh, host, whole):
+            if host:
+                key = jax.random.fold_in(run.key, run.step)
+                state, metrics = learner.host_step(key, on_host(run.state), x, weight)
+                run = run._replace(step=run.step + 1, state=state)
+            else:
+                state, metrics = _step(learner, mesh, run.key, run.state, np.uint32(run.step), x, weight)
+                run = run._replace(step=run.step + 1, state=state)
+                if run.step % 8 == 0:  # several processes hang when many steps are dispatched without waiting
+                    jax.block_until_ready(state)
+            if after:
+                after(run, metrics)
+        state = put_state(run.state, mesh, learner.split) if host else run.state
+        run = run._replace(passes=run.passes + 1, state=_finish(learner, mesh, run.key, state, np.uint32(run.passes)))
+        if after:
+            after(run, {})
+    return run
+
+
+def _feed(
+    learner: Any, batches: Batches, epoch: int, first: int, mesh: Mesh, host: bool, whole: list[tuple[Any, Array]]
+) -> Iterator[tuple[Any, Array]]:
+    """The batches of a pass as the learner needs them, on the devices. A full batch is laid there once and kept in `whole`."""
+    if whole and first == 0:
+        yield whole[0]
+        return
+    for batch in batches.read(0 if learner.full_batch else epoch, first):
+        x, weight = pick(learner, batch.x), batch.weight
+        if "y" in learner.needs:
+            weight = weight * (np.asarray(x["y"]) >= 0)  # unlabelled rows never train
+        ready = (x, weight) if host else (put_batch(x, mesh), put_batch(weight, mesh))
+        if learner.full_batch:
+            whole.append(ready)
+        yield ready
+
+
+def finished(learner: Any, run: Run) -> State:
+    """The state of a run that may encode: one that has finished at least one pass."""
+    if run.passes < min(learner.passes, 1):
+        raise NotFittedError(
+            "a learner encodes after its first finished pass",
+            f"{type(learner).__name__} after {run.step} steps",
+            "train it first",
+        )
+    return run.state
+
+
+@partial(jax.jit, static_argnums=0)
+def _encode(learner: Any, state: State, x: Any) -> Array:
+    return learner.encode(state, x)
+
+
+def transform(learner: Any, run: Run, data: Any, mesh: Mesh | None = None, rows: int = 256) -> np.ndarray:
+    """Features (n, k) float32 of all rows in their order, computed at one padded shape of `rows` rows.
+
+    A row's features are the same to the bit whatever its company. Rows that cannot be read give NaN.
+    """
+    mesh = mesh or default_mesh()
+    state = finished(learner, run)
+    source = as_source(data)
+    host = use_host(learner, "host_encode", mesh)
+    state = on_host(state) if host else state
+    out: np.ndarray | None = None
+    for batch in Batches(source, -(-rows // mesh.shape["data"]) * mesh.shape["data"]).read():
+        x = batch.x["x"] if isinstance(batch.x, Mapping) else batch.x
+        codes = np.asarray(learner.host_encode(state, x) if host else _encode(learner, state, put_batch(x, mesh)))
+        if out is None:
+            out = np.full((len(source), *codes.shape[1:]), np.nan, np.float32)
+        read = batch.weight[: len(batch.rows)] > 0
+        out[batch.rows[read]] = codes[: len(batch.rows)][read]
+    return out if out is not None else np.zeros((0, 0), np.float32)
+
+
+def rows_of(x: Any) -> jax.Array:
+    """Rows as a float32 matrix (n, d): whatever shape the items have is flattened. For learners of plain vectors."""
+    x = jnp.asarray(x, jnp.float32)
+    return x.reshape(x.shape[0], -1)

@@ -1,0 +1,28 @@
+"""Learned maps: one algorithm, one file, in one order: paper, settings, state, functions.
+
+`from mmfeat.learners import KMeans, Lsh, ...`: every class is imported when it is first asked for.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_HOME = {
+    "Autoencoder": "autoencoder",
+    "ItqRotation": "itq",
+    "KMeans": "kmeans",
+    "Lsh": "lsh",
+    "Pca": "whitening",
+    "PcaHash": "pca_hash",
+    "Vlad": "vlad",
+    "Zca": "whitening",
+    "itq": "itq",
+}
+__all__ = ["Autoencoder", "ItqRotation", "KMeans", "Lsh", "Pca", "PcaHash", "Vlad", "Zca", "itq"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'mmfeat.learners' has no attribute {name!r}; it has {', '.join(__all__)}")
+    return getattr(importlib.import_module(f"mmfeat.learners.{_HOME[name]}"), name)

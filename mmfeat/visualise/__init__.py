@@ -1,0 +1,1 @@
+"""What people see: self-contained pages, thumbnails, heat maps."""

@@ -1,0 +1,1 @@
+"""Whole jobs and recipes: one recipe a file."""
