@@ -1,0 +1,70 @@
+"""How every test runs: four CPU devices, strict dtypes and ranks, no shared state with the user, no machine-dependent draws."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import hypothesis
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+if str(ROOT) not in sys.path:  # a checkout that is not installed
+    sys.path.insert(0, str(ROOT))
+
+_own = tempfile.TemporaryDirectory(prefix="mmfeat-tests-")
+
+
+def _environment() -> None:
+    """Before JAX is imported; processes started by a test inherit it. Only compiled programs and fonts outlive a run."""
+    for name in ("CACHE", "CONFIG", "DATA", "STATE"):
+        folder = Path(_own.name, name.lower())
+        folder.mkdir()
+        os.environ[f"XDG_{name}_HOME"] = str(folder)
+    kept = ROOT / ".pytest_cache" if os.access(ROOT, os.W_OK) else Path(_own.name)
+    for name, folder in (("JAX_COMPILATION_CACHE_DIR", "jax"), ("MPLCONFIGDIR", "matplotlib")):
+        (kept / folder).mkdir(parents=True, exist_ok=True)
+        os.environ[name] = str(kept / folder)
+    os.environ["JAX_PLATFORMS"] = "cpu"
+    os.environ["MPLBACKEND"] = "agg"
+    for name in ("MMFEAT_HOST", "XLA_FLAGS", "JAX_ENABLE_X64", "JAX_NUM_CPU_DEVICES"):
+        os.environ.pop(name, None)
+
+
+_environment()
+
+import jax  # noqa: E402 - after the environment
+
+jax.config.update("jax_num_cpu_devices", 4)
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+hypothesis.settings.register_profile("mmfeat", deadline=None, derandomize=True, database=None, max_examples=30)
+hypothesis.settings.load_profile("mmfeat")
+
+
+@pytest.fixture(scope="session")
+def data_folder() -> Path:
+    """The folder of real data sets."""
+    folder = os.environ.get("MMFEAT_DATA")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("set MMFEAT_DATA to the folder of real data sets to run this test")
+    return Path(folder).resolve()
+
+
+@pytest.fixture(scope="session")
+def one_device_mesh() -> Any:
+    """A mesh of one device, as on a laptop: on it the NumPy paths of learners run."""
+    from mmfeat.mesh import make_mesh
+
+    return make_mesh(1, devices=jax.devices()[:1])
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _leave_nothing() -> Iterator[None]:
+    yield
+    _own.cleanup()
