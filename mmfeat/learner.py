@@ -60,6 +60,7 @@ class Learner(Protocol):
     hash:       `encode` gives one float per bit; bit = value > 0.
     init_rows:  how many rows `init` sees at the most.
     split:      patterns of state leaf names -> the axis that may be laid over the mesh axis "model".
+    scratch:    patterns of state leaf names that only training needs (sums, moments): a saved model leaves them out, as zeros.
 
     Optional: `host_step(key, state, x, weight)` and `host_encode(state, x)`, the same functions on NumPy arrays, used outside
     `jit` where the backend is the CPU and there is one device; and `affine(state) -> (matrix (d, k), offset (k,))` of a learner
@@ -74,6 +75,7 @@ class Learner(Protocol):
     hash: ClassVar[bool] = False
     init_rows: ClassVar[int] = 4096
     split: ClassVar[Mapping[str, int]] = {}
+    scratch: ClassVar[tuple[str, ...]] = ()
 
     def init(self, key: Array, x: Any) -> State:
         """The first state, from a seeded sample of rows."""

@@ -18,7 +18,7 @@ import numpy as np
 from mmfeat.arrays import count_rows, pad_rows, take_rows
 from mmfeat.errors import DataError, UsageError
 
-__all__ = ["ArraySource", "Batch", "Batches", "Source", "ahead", "as_source", "permutation"]
+__all__ = ["ArraySource", "Batch", "Batches", "Source", "Subset", "ahead", "as_source", "permutation"]
 
 
 class Source(Protocol):
@@ -76,55 +76,64 @@ def permutation(count: int, seed: int, epoch: int) -> np.ndarray:
 class Batches:
     """The batches of a source.
 
-    size: rows per batch (None: all rows of the source in one batch).
+    size: rows per batch; None puts all rows of a group into one batch; a mapping gives each group its own size.
     seed: None reads in order (encoding); a number shuffles anew in every pass (training).
     share: (number, count): this process reads only its part of every batch, positions
         [number * size / count, (number + 1) * size / count), so that the union over processes is the same batch.
     """
 
     source: Source
-    size: int | None
+    size: int | Mapping[int, int] | None
     seed: int | None = None
     share: tuple[int, int] = (0, 1)
 
     def __post_init__(self) -> None:
-        if self.rows % self.share[1]:
+        bad = [rows for _, rows in self._groups() if rows % self.share[1]]
+        if bad:
             raise UsageError(
-                "a batch is split evenly over the processes",
-                f"{self.rows} rows over {self.share[1]}",
-                "choose a multiple",
+                "a batch is split evenly over the processes", f"{bad[0]} rows over {self.share[1]}", "choose a multiple"
             )
+
+    def _groups(self) -> list[tuple[int, int]]:
+        """Each group with its rows per batch."""
+        numbers, counts = np.unique(np.asarray(self.source.groups), return_counts=True)
+        if isinstance(self.size, Mapping):
+            return [(int(number), self.size[int(number)]) for number in numbers]
+        whole = [-(-int(count) // self.share[1]) * self.share[1] for count in counts]
+        return [(int(number), self.size or all_rows) for number, all_rows in zip(numbers, whole, strict=True)]
 
     @property
     def rows(self) -> int:
-        """Rows per batch, padding included."""
-        return self.size if self.size is not None else -(-len(self.source) // self.share[1]) * self.share[1]
+        """Rows per batch, padding included (the most, where groups differ)."""
+        return max(rows for _, rows in self._groups())
 
     @property
     def steps(self) -> int:
         """Batches per pass."""
-        counts = np.unique(self.source.groups, return_counts=True)[1]
-        return int(sum(-(-int(count) // self.rows) for count in counts))
+        counts = np.unique(np.asarray(self.source.groups), return_counts=True)[1]
+        return sum(-(-int(count) // rows) for count, (_, rows) in zip(counts, self._groups(), strict=True))
 
-    def plan(self, epoch: int = 0) -> list[np.ndarray]:
-        """The row numbers of every batch of a pass; each batch holds rows of one group."""
+    def plan(self, epoch: int = 0) -> list[tuple[np.ndarray, int]]:
+        """The row numbers and the padded size of every batch of a pass; each batch holds rows of one group."""
         count = len(self.source)
         order = np.arange(count) if self.seed is None else permutation(count, self.seed, epoch)
         groups = np.asarray(self.source.groups)[order]
-        parts = [order[groups == group] for group in np.unique(groups)]
-        batches = [part[first : first + self.rows] for part in parts for first in range(0, len(part), self.rows)]
-        if self.seed is not None and len(parts) > 1:
-            batches = [batches[i] for i in permutation(len(batches), self.seed, 2**63 + epoch)]
-        return batches
+        plan = []
+        for group, size in self._groups():
+            part = order[groups == group]
+            plan += [(part[first : first + size], size) for first in range(0, len(part), size)]
+        if self.seed is not None and len(self._groups()) > 1:
+            plan = [plan[i] for i in permutation(len(plan), self.seed, 2**63 + epoch)]
+        return plan
 
     def read(self, epoch: int = 0, first: int = 0) -> Iterator[Batch]:
         """The batches of a pass from step `first` on; the next two are read while the caller works."""
         plan = self.plan(epoch)[first:]
-        return ahead(self._read(rows) for rows in plan)
+        return ahead(self._read(rows, size) for rows, size in plan)
 
-    def _read(self, rows: np.ndarray) -> Batch:
+    def _read(self, rows: np.ndarray, size: int) -> Batch:
         number, count = self.share
-        part = self.rows // count
+        part = size // count
         own = rows[number * part : (number + 1) * part]
         if len(own) == 0:  # the last batch may leave a process with padding alone: give it the shape all the same
             x, _ = self.source.read(rows[:1])
@@ -173,6 +182,26 @@ def ahead(items: Iterator[Any], depth: int = 2) -> Iterator[Any]:
     finally:
         stop.set()
         thread.join()
+
+
+@dataclass(frozen=True, eq=False)
+class Subset:
+    """Some rows of a source, in the order given."""
+
+    source: Source
+    rows: np.ndarray
+
+    @property
+    def groups(self) -> np.ndarray:
+        """The groups of these rows."""
+        return np.asarray(self.source.groups)[self.rows]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def read(self, rows: np.ndarray) -> tuple[Any, np.ndarray]:
+        """Rows of the subset, read from the source."""
+        return self.source.read(self.rows[rows])
 
 
 def as_source(data: Any) -> Source:

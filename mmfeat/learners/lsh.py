@@ -46,6 +46,7 @@ class Lsh(Learner):
     """
 
     hash: ClassVar[bool] = True
+    scratch: ClassVar[tuple[str, ...]] = ("total", "count")
     bits: int = 64
     centre: bool = True
 
