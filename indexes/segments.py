@@ -1,0 +1,151 @@
+"""Segments and tombstones: the immutable pieces that rows are made of.
+
+    segments/seg-000007/codes.npy       (n, bytes) uint8 or (n, d) float32, what any tool reads
+    segments/seg-000007/parts.parquet   one row per vector: id, and the columns that were given
+    tombstones/dead-000007.npy          (t,) int64, the rows that generation 7 buried
+
+Rows are numbered through the segments of a generation in their order. Large files are mapped, small ones read: either
+way a reader keeps what it opened, even when the files are deleted meanwhile.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from mmfeat.errors import DamagedError, ShapeError, UsageError
+from mmfeat.files import sync_folder, writing
+from mmfeat.indexes.kinds import name_some
+from mmfeat.indexes.manifest import Piece, record_files
+
+__all__ = ["Segment", "as_ids", "as_table", "join_schemas", "read_dead", "write_dead", "write_segment"]
+
+SMALL = 1 << 20  # bytes of a file that is read rather than mapped
+
+
+def as_ids(ids: Any, unique: bool = True) -> pa.Array:
+    """Ids as an Arrow array of strings (n,); UsageError when they are not strings or, with `unique`, repeat."""
+    if isinstance(ids, str | bytes):
+        raise UsageError("ids are a sequence of strings", f"one string {ids!r}", "wrap it in a list")
+    if isinstance(ids, pa.ChunkedArray):
+        ids = ids.combine_chunks()
+    try:
+        array = ids.cast(pa.large_string()) if isinstance(ids, pa.Array) else pa.array(ids, pa.large_string())
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, UnicodeEncodeError, TypeError) as error:
+        raise UsageError("ids are a sequence of strings", str(error), "convert them with str") from error
+    if array.null_count:
+        raise UsageError("every vector has an id", f"{array.null_count} without one", "give each a string")
+    if unique and len(array):
+        counts = array.value_counts()
+        repeated = counts.field("values").filter(pc.greater(counts.field("counts"), 1))
+        if len(repeated):
+            raise UsageError(
+                "an id is given once", f"twice or more: {name_some(repeated)}", "leave out the repetitions"
+            )
+    return array
+
+
+def as_table(ids: pa.Array, parts: pa.Table | None) -> pa.Table:
+    """The parts table of a segment: the column `id` and then those of `parts`, one row per id in the same order."""
+    if parts is None:
+        return pa.table({"id": ids})
+    if parts.num_rows != len(ids):
+        raise ShapeError("parts have one row per id", f"{parts.num_rows} rows and {len(ids)} ids", "make them match")
+    if "id" in parts.column_names:
+        if not as_ids(parts["id"], unique=False).equals(ids):
+            raise UsageError("the column id of parts equals the ids", "other ids", "drop the column or put it in order")
+        parts = parts.drop_columns("id")
+    return parts.add_column(0, "id", ids)
+
+
+def join_schemas(schemas: Sequence[pa.Schema]) -> pa.Schema:
+    """The columns of all segments together; UsageError when a column changes its type beyond widening."""
+    try:
+        return pa.unify_schemas([schema.remove_metadata() for schema in schemas], promote_options="permissive")
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise UsageError("a column of parts keeps its type", str(error), "convert the column") from error
+
+
+def write_segment(root: Path, generation: int, codes: np.ndarray, table: pa.Table) -> Piece:
+    """Write codes (n, w) and their parts durably; nothing refers to them yet."""
+    folder = root / "segments" / f"seg-{generation:06d}"
+    folder.mkdir(parents=True)
+    with writing(folder / "codes.npy") as file:
+        np.lib.format.write_array(file, codes, allow_pickle=False)
+    with writing(folder / "parts.parquet") as file:
+        pq.write_table(table, file)
+    sync_folder(folder.parent)
+    files = record_files(root, [folder / "codes.npy", folder / "parts.parquet"])
+    return Piece(folder.relative_to(root).as_posix(), len(codes), files)
+
+
+def write_dead(root: Path, generation: int, rows: np.ndarray) -> Piece:
+    """Write the rows (t,) that a generation buries."""
+    path = root / "tombstones" / f"dead-{generation:06d}.npy"
+    path.parent.mkdir(exist_ok=True)
+    with writing(path) as file:
+        np.lib.format.write_array(file, np.sort(rows).astype(np.int64), allow_pickle=False)
+    return Piece(path.relative_to(root).as_posix(), len(rows), record_files(root, [path]))
+
+
+def _load(path: Path) -> np.ndarray:
+    try:
+        if path.stat().st_size <= SMALL:
+            return np.load(io.BytesIO(path.read_bytes()), allow_pickle=False)
+        return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
+    except (ValueError, EOFError, OSError) as error:
+        raise DamagedError(f"{path} must hold an array", str(error), "restore it or build the index again") from error
+
+
+def read_dead(root: Path, piece: Piece) -> np.ndarray:
+    """The rows (t,) int64 that a list of tombstones buries."""
+    return _load(root / piece.path)
+
+
+class Segment:
+    """One opened segment: its codes (n, w), and its ids and parts when they are asked for."""
+
+    def __init__(self, root: Path, piece: Piece, dtype: type[np.generic], width: int) -> None:
+        folder = root / piece.path
+        self.piece = piece
+        self.codes = _load(folder / "codes.npy")
+        if self.codes.shape != (piece.rows, width) or self.codes.dtype != dtype:
+            raise DamagedError(
+                f"{folder / 'codes.npy'} must be {np.dtype(dtype)} ({piece.rows}, {width})",
+                f"{self.codes.dtype} {self.codes.shape}",
+                "restore it or build the index again",
+            )
+        path = folder / "parts.parquet"
+        small = path.stat().st_size <= SMALL
+        self._source = pa.py_buffer(path.read_bytes()) if small else pa.memory_map(str(path)).read_buffer()
+
+    def _read(self, columns: list[str] | None) -> pa.Table:
+        try:
+            return pq.read_table(pa.BufferReader(self._source), columns=columns)
+        except (pa.ArrowException, OSError) as error:
+            where = f"{self.piece.path}/parts.parquet"
+            raise DamagedError(f"{where} must hold a table", str(error), "restore it or build again") from error
+
+    @functools.cached_property
+    def ids(self) -> pa.Array:
+        """The ids of all rows (n,), dead ones included."""
+        column = self._read(["id"])["id"].cast(pa.large_string())
+        return column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks)
+
+    @functools.cached_property
+    def parts(self) -> pa.Table:
+        """The parts table (n rows)."""
+        return self._read(None)
+
+    @functools.cached_property
+    def schema(self) -> pa.Schema:
+        """The columns of the parts table."""
+        return pq.read_schema(pa.BufferReader(self._source))

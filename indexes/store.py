@@ -1,0 +1,276 @@
+"""The index: a folder of generations, each a manifest naming immutable segments; writing makes the next generation.
+
+    X.index/current.json            names the generation that holds; switched last, atomically (`manifest`)
+    X.index/generations/            one manifest per generation, each naming its parent
+    X.index/segments/               codes and parts (`segments`)
+    X.index/tombstones/             rows that were removed or replaced
+    X.index/extras/                 the model, tables and pages kept with the index (`extras`)
+    X.index/lock                    held by the one writer
+
+Adding writes one segment and one manifest, whatever the size of the index. A kill at any instant leaves the old
+generation or the new one; what an unfinished writer left is ignored, and removed by the next writer. A reader goes on
+answering from the generation it opened. Ids are strings, unique among living rows: adding a living id replaces it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from mmfeat.errors import ShapeError, UsageError
+from mmfeat.files import hold_lock
+from mmfeat.indexes.extras import put_extras, sweep
+from mmfeat.indexes.kinds import as_codes, to_unit
+from mmfeat.indexes.manifest import read_current, switch_to
+from mmfeat.indexes.search import Hits, search_blocks
+from mmfeat.indexes.segments import as_ids, as_table, join_schemas, write_dead, write_segment
+from mmfeat.indexes.snapshot import Snapshot, load_snapshot
+from mmfeat.indexes.verify import check_contents, verify_index
+
+__all__ = ["Extras", "Index", "open_index"]
+
+Extras = Mapping[str, Path | str | bytes]
+
+
+def open_index(path: str | os.PathLike[str]) -> Index:
+    """Open the generation that holds now.
+
+    Manifest and file sizes are checked every time, contents on the first open of each file.
+    UsageError: not an index, or of a later format. DamagedError: names the files that are not what they were.
+    """
+    return Index(load_snapshot(Path(path)))
+
+
+class Index:
+    """An open index. Searching is safe from many threads; an object that writes moves on to the new generation.
+
+    Made by `creation.create` and `open_index`; a context manager that lets go of the files at the end.
+    """
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self.path = snapshot.root
+        self._open: Snapshot | None = snapshot
+
+    @property
+    def _snapshot(self) -> Snapshot:
+        if self._open is None:
+            raise UsageError("a closed index answers nothing", str(self.path), "open it again")
+        return self._open
+
+    def __enter__(self) -> Index:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the mapped files."""
+        self._open = None
+
+    def __len__(self) -> int:
+        return self._snapshot.alive
+
+    def __repr__(self) -> str:
+        if self._open is None:
+            return f"<Index {self.path}: closed>"
+        return (
+            f"<Index {self.path}: {len(self):,} rows, {self.kind} {self.dim} {self.metric}, "
+            f"generation {self.generation}>"
+        )
+
+    @property
+    def kind(self) -> str:
+        """The index type."""
+        return self._snapshot.manifest.kind
+
+    @property
+    def dim(self) -> int:
+        """Bits or floats of one vector."""
+        return self._snapshot.manifest.dim
+
+    @property
+    def metric(self) -> str:
+        """What is measured: hamming, l2, cosine or ip."""
+        return self._snapshot.manifest.metric
+
+    @property
+    def model(self) -> str | None:
+        """The sha256 of the model that made the vectors, if one did."""
+        return self._snapshot.manifest.model
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """What the maker wanted kept."""
+        return dict(self._snapshot.manifest.info)
+
+    @property
+    def generation(self) -> int:
+        """The number of the generation that this object answers from."""
+        return self._snapshot.manifest.generation
+
+    @property
+    def ids(self) -> pa.Array:
+        """The ids of the living rows, in the order of rows: an Arrow array of strings, read when first asked for."""
+        return self._snapshot.ids
+
+    @property
+    def extras(self) -> tuple[str, ...]:
+        """The names of what is attached."""
+        return tuple(sorted(self._snapshot.manifest.extras))
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[Snapshot]:
+        """Hold the lock, move on to the generation that holds, and clear away what a killed writer left."""
+        old = self._snapshot
+        with hold_lock(self.path / "lock"):
+            current = read_current(self.path)
+            if current != old.current:
+                self._open = load_snapshot(self.path)
+            sweep(self.path, current.generation)
+            yield self._snapshot
+
+    def _switch(self, snapshot: Snapshot, **changes: Any) -> None:
+        """Make a generation with these changes the one that holds."""
+        generation = snapshot.manifest.generation + 1
+        manifest = dataclasses.replace(snapshot.manifest, generation=generation, parent=snapshot.current, **changes)
+        self._open = Snapshot(self.path, switch_to(self.path, manifest), manifest, snapshot.segments)
+
+    def add(
+        self, ids: Sequence[str] | pa.Array, codes: Any, parts: pa.Table | None = None, extras: Extras | None = None
+    ) -> None:
+        """Add vectors under ids; an id that is alive is replaced. All of it holds at once, or nothing.
+
+        ids: n strings without repetition. codes: (n, bytes) uint8 packed bits, or (n, d) float32; for "cosine" they
+        are stored scaled to length 1. parts: a table of n rows (path, label, t0, t1, x, y, w, h, shard, row, …).
+        extras: as for `attach`. Nothing to add and nothing to attach makes no generation.
+
+        ShapeError: dtype, width or lengths. DataError: not finite, or padding bits set. UsageError: ids. BusyError.
+        """
+        names = as_ids(ids)
+        with self._writing() as snapshot:
+            codes = as_codes(snapshot.kind, snapshot.manifest.dim, codes, names)
+            if len(codes) != len(names):
+                raise ShapeError("every vector has an id", f"{len(codes)} vectors, {len(names)} ids", "make them match")
+            table = as_table(names, parts)
+            join_schemas([table.schema, *(segment.schema for segment in snapshot.segments)])
+            if not len(names):
+                if extras:
+                    self._attach(snapshot, extras)
+                return
+            if snapshot.metric == "cosine":
+                codes = to_unit(codes)
+            manifest, number = snapshot.manifest, snapshot.manifest.generation + 1
+            changes: dict[str, Any] = {"segments": (*manifest.segments, write_segment(self.path, number, codes, table))}
+            replaced = snapshot.rows_of(names)
+            replaced = replaced[replaced >= 0]
+            if len(replaced):
+                changes["tombstones"] = (*manifest.tombstones, write_dead(self.path, number, replaced))
+            if extras:
+                changes["extras"] = put_extras(self.path, number, manifest.extras, extras)
+            self._switch(snapshot, **changes)
+
+    def remove(self, ids: Sequence[str] | pa.Array) -> int:
+        """Remove rows by id; returns how many. An id that is not alive is a UsageError, and then nothing is removed."""
+        names = as_ids(ids)
+        with self._writing() as snapshot:
+            rows = snapshot.known_rows(names)
+            if len(rows):
+                piece = write_dead(self.path, snapshot.manifest.generation + 1, rows)
+                self._switch(snapshot, tombstones=(*snapshot.manifest.tombstones, piece))
+        return len(rows)
+
+    def attach(self, extras: Extras) -> None:
+        """Keep files or folders with the index: name → bytes, or a path that is copied. A name that is there is replaced."""
+        with self._writing() as snapshot:
+            self._attach(snapshot, extras)
+
+    def _attach(self, snapshot: Snapshot, extras: Extras) -> None:
+        number = snapshot.manifest.generation + 1
+        pieces = put_extras(self.path, number, snapshot.manifest.extras, extras)
+        if pieces != snapshot.manifest.extras:
+            self._switch(snapshot, extras=pieces)
+
+    def extra(self, name: str) -> Path:
+        """Where an attached file or folder lies, its contents checked. UsageError: none of that name. DamagedError."""
+        piece = self._snapshot.manifest.extras.get(name)
+        if piece is None:
+            there = ", ".join(self.extras) or "nothing is attached"
+            raise UsageError(f"the index has no extra {name!r}", there, "choose one of these")
+        check_contents(self.path, [piece])
+        return self.path / piece.path
+
+    def search(self, queries: Any, k: int = 10, *, allow: Any = None) -> Hits:
+        """The k nearest living rows to each query, exactly, in the order of (distance, row).
+
+        queries: (q, bytes) uint8 or (q, d) float32, as for `add`. allow: which rows may answer, a bool mask over all
+        rows (those of `info_dict()["rows"]`, dead ones included) or a sequence of ids (unknown ones allow nothing).
+        Returns `Hits` of width min(k, rows that may answer).
+        """
+        snapshot = self._snapshot
+        queries = as_codes(snapshot.kind, snapshot.manifest.dim, queries)
+        if k < 1:
+            raise UsageError("k must be at least 1", f"k={k}", "ask for one neighbour or more")
+        if snapshot.metric == "cosine":
+            queries = to_unit(queries)
+        blocks = snapshot.blocks if allow is None else snapshot.allowed_blocks(allow)
+        return search_blocks(snapshot.scan, blocks, queries, k, snapshot.kind.distance)
+
+    def search_ids(self, ids: Sequence[str] | pa.Array, k: int = 10, *, allow: Any = None) -> Hits:
+        """`search` with items of the index as queries; each finds itself too. UsageError: ids that are not alive."""
+        names = as_ids(ids, unique=False)
+        once = names.unique()
+        places = pc.index_in(names, value_set=once).to_numpy()
+        snapshot = self._snapshot
+        return self.search(snapshot.codes_at(snapshot.known_rows(once)[places]), k, allow=allow)
+
+    def ids_at(self, rows: Any) -> list[str]:
+        """The ids of rows (n,), for example `hits.row[0]`."""
+        return self._snapshot.ids_at(rows)
+
+    def parts_at(self, rows: Any) -> pa.Table:
+        """The parts of rows (n,): `id` and the columns that were given, null where a row has none."""
+        return self._snapshot.parts_at(rows)
+
+    def codes_at(self, rows: Any) -> np.ndarray:
+        """The stored vectors (n, w) of rows (n,)."""
+        return self._snapshot.codes_at(rows)
+
+    def row_of(self, item: str) -> int:
+        """The row of a living id. UsageError: there is none."""
+        return int(self._snapshot.known_rows(as_ids([item]))[0])
+
+    def info_dict(self) -> dict[str, Any]:
+        """Counts and sizes, JSON-able: rows include dead ones, bytes are of this generation, disk of all that is kept."""
+        manifest = self._snapshot.manifest
+        disk = sum(path.stat().st_size for path in self.path.rglob("*") if path.is_file())
+        return {
+            "path": str(self.path),
+            "kind": manifest.kind,
+            "metric": manifest.metric,
+            "dim": manifest.dim,
+            "model": manifest.model,
+            "info": dict(manifest.info),
+            "generation": manifest.generation,
+            "count": len(self),
+            "rows": manifest.rows,
+            "tombstones": manifest.dead,
+            "segments": len(manifest.segments),
+            "extras": list(self.extras),
+            "bytes": sum(record.bytes for piece in manifest.pieces() for record in piece.files.values()),
+            "bytes_on_disk": disk,
+        }
+
+    def verify(self) -> list[str]:
+        """Read every byte of the index on disk; one sentence per damaged file, [] when all is well."""
+        return verify_index(self.path)

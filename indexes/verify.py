@@ -1,0 +1,149 @@
+"""Is everything on disk what the manifests say? Sizes on every open, contents once per file and always by `verify`.
+
+What was found in order is remembered per user in a small file under the cache folder, by device, inode, modification
+time and size: a changed file is hashed again. Losing that file costs time only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from mmfeat.errors import DamagedError, MmfeatError
+from mmfeat.files import read_json, sha256_bytes, sha256_file, write_json
+from mmfeat.indexes.manifest import (
+    Current,
+    FileRecord,
+    Manifest,
+    Piece,
+    generation_path,
+    number_of,
+    parse_manifest,
+    read_current,
+)
+
+__all__ = ["check_contents", "check_pieces", "verify_index"]
+
+
+def _cache_path(root: Path) -> Path:
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    name = sha256_bytes(os.fsencode(root.resolve()))[:24]
+    return Path(base) / "mmfeat" / "verified" / f"{name}.json"
+
+
+def _state(path: Path) -> list[int]:
+    status = path.stat()
+    return [status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size]
+
+
+def _wrong_size(root: Path, name: str, record: FileRecord) -> str | None:
+    try:
+        size = (root / name).stat().st_size
+    except OSError as error:
+        return f"{name}: {error.strerror.lower() if error.strerror else 'cannot be read'}"
+    return None if size == record.bytes else f"{name}: {size} bytes instead of {record.bytes}"
+
+
+def _wrong_contents(root: Path, name: str, record: FileRecord) -> str | None:
+    try:
+        sha = sha256_file(root / name)
+    except OSError as error:
+        return f"{name}: {error.strerror.lower() if error.strerror else 'cannot be read'}"
+    return None if sha == record.sha256 else f"{name}: contents changed (sha256 {sha[:12]}, not {record.sha256[:12]})"
+
+
+def _files(pieces: Iterable[Piece]) -> dict[str, FileRecord]:
+    return {name: record for piece in pieces for name, record in piece.files.items()}
+
+
+def _raise(root: Path, problems: list[str]) -> None:
+    if problems:
+        more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
+        raise DamagedError(
+            f"the files of {root} must be what its manifest says",
+            "; ".join(problems[:3]) + more,
+            "restore these files from a copy or build the index again; verify lists all damage",
+        )
+
+
+def check_contents(root: Path, pieces: Iterable[Piece]) -> None:
+    """Hash the files that this user has not seen in order before; DamagedError names those that differ."""
+    cache, seen, problems = _cache_path(root), {}, []
+    with contextlib.suppress(OSError, MmfeatError):
+        seen = read_json(cache)
+    seen = seen if isinstance(seen, dict) else {}
+    new = False
+    for name, record in _files(pieces).items():
+        state = [*_state(root / name), record.sha256]
+        if seen.get(name) == state:
+            continue
+        problem = _wrong_contents(root, name, record)
+        if problem:
+            problems.append(problem)
+        else:
+            seen[name], new = state, True
+    if new:
+        with contextlib.suppress(OSError):
+            cache.parent.mkdir(parents=True, exist_ok=True)
+            write_json(cache, {name: state for name, state in seen.items() if (root / name).exists()})
+    _raise(root, problems)
+
+
+def check_pieces(root: Path, manifest: Manifest) -> None:
+    """What every open checks: all sizes, and the contents of new segments and tombstones (extras when they are used)."""
+    sizes = [_wrong_size(root, name, record) for name, record in _files(manifest.pieces()).items()]
+    _raise(root, [problem for problem in sizes if problem])
+    check_contents(root, [*manifest.segments, *manifest.tombstones])
+
+
+def verify_index(path: str | os.PathLike[str]) -> list[str]:
+    """Every damaged file of an index, one sentence each, beginning with the path inside the index; [] when all is well.
+
+    Reads every byte of every generation that is kept, and goes on after the first damage. UsageError: not an index.
+    """
+    root, problems = Path(path), list[str]()
+    checked: dict[tuple[str, FileRecord], None] = {}
+    expected: Current | None = None
+    try:
+        expected = read_current(root)
+    except DamagedError as error:
+        problems.append(f"current.json: {error.came}")
+    number = expected.generation if expected else _newest(root)
+    while number > 0:
+        manifest, problem = _check_manifest(root, number, expected)
+        problems += [problem] if problem else []
+        if manifest is None:
+            expected, number = None, number - 1
+            if not generation_path(root, number).exists():
+                break
+            continue
+        checked.update({(name, record): None for name, record in _files(manifest.pieces()).items()})
+        expected = manifest.parent
+        number = expected.generation if expected else 0
+    for name, record in checked:
+        problem = _wrong_size(root, name, record) or _wrong_contents(root, name, record)
+        problems += [problem] if problem else []
+    return problems
+
+
+def _newest(root: Path) -> int:
+    numbers = [number_of(path.name) for path in (root / "generations").glob("gen-*.json")]
+    return max((number for number in numbers if number), default=0)
+
+
+def _check_manifest(root: Path, number: int, expected: Current | None) -> tuple[Manifest | None, str | None]:
+    """The manifest of a generation, or None and why not."""
+    path = generation_path(root, number)
+    name = path.relative_to(root).as_posix()
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        return None, f"{name}: {error.strerror.lower() if error.strerror else 'cannot be read'}"
+    if expected and sha256_bytes(data) != expected.sha256:
+        return None, f"{name}: contents changed (sha256 {sha256_bytes(data)[:12]}, not {expected.sha256[:12]})"
+    try:
+        return parse_manifest(path, data), None
+    except MmfeatError as error:
+        return None, f"{name}: {error.came}"
