@@ -26,9 +26,10 @@ def _environment() -> None:
         folder.mkdir()
         os.environ[f"XDG_{name}_HOME"] = str(folder)
     kept = ROOT / ".pytest_cache" if os.access(ROOT, os.W_OK) else Path(_own.name)
-    for name, folder in (("JAX_COMPILATION_CACHE_DIR", "jax"), ("MPLCONFIGDIR", "matplotlib")):
-        (kept / folder).mkdir(parents=True, exist_ok=True)
-        os.environ[name] = str(kept / folder)
+    for name, part in (("JAX_COMPILATION_CACHE_DIR", "jax"), ("MPLCONFIGDIR", "matplotlib")):
+        (kept / part).mkdir(parents=True, exist_ok=True)
+        os.environ[name] = str(kept / part)
+    os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = str(kept / "hypothesis")
     os.environ["JAX_PLATFORMS"] = "cpu"
     os.environ["MPLBACKEND"] = "agg"
     for name in ("MMFEAT_HOST", "XLA_FLAGS", "JAX_ENABLE_X64", "JAX_NUM_CPU_DEVICES"):
@@ -45,6 +46,11 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 
 hypothesis.settings.register_profile("mmfeat", deadline=None, derandomize=True, database=None, max_examples=30)
 hypothesis.settings.load_profile("mmfeat")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Folders with a dot hold no tests (Hypothesis warns if its own is among those looked into)."""
+    config.addinivalue_line("norecursedirs", ".*")
 
 
 @pytest.fixture(scope="session")
