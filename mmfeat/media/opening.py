@@ -165,18 +165,23 @@ def open_image(source: bytes | str | IO[bytes], extension: str = "", frame: int 
         source = io.BytesIO(source)
     try:
         image = Image.open(source, formats=formats(extension))
-        if frame:
-            image.seek(frame)
-    except EOFError as error:
-        raise MediaError("the file has the frame that is asked for", f"no frame {frame}", "ask for frame 0") from error
     except Image.DecompressionBombError as error:
         raise MediaError(
             "a picture stays below Pillow's own limit, 2 x PIL.Image.MAX_IMAGE_PIXELS", str(error), "cut it into tiles"
         ) from error
     except Exception as error:  # a plugin raises whatever its parser meets
         raise _unreadable(source, error) from error
-    if image.width < 1 or image.height < 1:
-        raise MediaError("a picture has pixels", f"{image.width} x {image.height}", "restore the file from its source")
+    try:
+        if frame:
+            image.seek(frame)
+        if image.width < 1 or image.height < 1:
+            raise MediaError("a picture has pixels", f"{image.width} x {image.height}", "restore the file")
+    except Exception as error:
+        image.close()
+        if isinstance(error, MediaError):
+            raise
+        came = f"no frame {frame}" if isinstance(error, EOFError) else _say(error)
+        raise MediaError("the file has the frame that is asked for", came, "ask for frame 0") from error
     return image
 
 

@@ -58,8 +58,12 @@ def test_settings_are_plain_values() -> None:
         {"size": (0, 8)},
         {"size": (8,)},
         {"depth": 12},
-    ]
-    + [{"color": "red"}, {"scale": "x"}, {"frame": -1}, {"background": (0, 0, 256)}, {"pixel_limit": 0}],
+        {"color": "red"},
+        {"scale": "x"},
+        {"frame": -1},
+        {"background": (0, 0, 256)},
+        {"pixel_limit": 0},
+    ],
 )
 def test_wrong_settings_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(SettingsError):
@@ -229,9 +233,9 @@ def test_palette_bits_lab_and_grey() -> None:
     assert decode(saved(palette, "PNG"), WHOLE).tolist() == [[[10, 20, 30], [40, 50, 60]]]
     bits = Image.fromarray(np.array([[True, False]]))
     assert decode(saved(bits, "PNG"), GREY).tolist() == [[[255], [0]]]
-    # CIE Lab (D50) of white, black, sRGB's red and blue, as TIFF stores it: L* scaled to 0..255, a* and b* signed.
-    lab = Image.frombytes("LAB", (4, 1), bytes([255, 0, 0, 0, 0, 0, 138, 81, 70, 75, 68, 256 - 112]))
-    wanted = [[255, 255, 255], [0, 0, 0], [255, 0, 0], [0, 0, 255]]
+    # CIE Lab (D50) of white, black, sRGB's red and middle grey, as TIFF stores it: L* scaled to 0..255, a* and b* signed.
+    lab = Image.frombytes("LAB", (4, 1), bytes([255, 0, 0, 0, 0, 0, 138, 81, 70, 127, 0, 0]))
+    wanted = [[255, 255, 255], [0, 0, 0], [255, 0, 0], [118, 118, 118]]
     assert np.abs(decode(saved(lab, "TIFF"), WHOLE)[0].astype(int) - wanted).max() <= 6
     rgb = smooth(5, 6)
     luma = rgb @ np.array([0.299, 0.587, 0.114])
