@@ -76,10 +76,11 @@ def check_contents(root: Path, pieces: Iterable[Piece]) -> None:
     seen = seen if isinstance(seen, dict) else {}
     new = False
     for name, record in _files(pieces).items():
-        state = [*_state(root / name), record.sha256]
-        if seen.get(name) == state:
+        problem = _wrong_size(root, name, record)
+        state = [] if problem else [*_state(root / name), record.sha256]
+        if not problem and seen.get(name) == state:
             continue
-        problem = _wrong_contents(root, name, record)
+        problem = problem or _wrong_contents(root, name, record)
         if problem:
             problems.append(problem)
         else:
