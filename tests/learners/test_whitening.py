@@ -16,9 +16,9 @@ from mmfeat.learner import default_batches, start, train, transform
 from mmfeat.learners.whitening import Pca, Zca
 
 
-def fit(learner: Any, x: np.ndarray, seed: int = 0) -> Any:
+def fit(learner: Any, x: np.ndarray, mesh: Any = None) -> Any:
     """The finished run of a learner on x."""
-    return train(learner, start(learner, x, seed=seed), default_batches(learner, x, seed))
+    return train(learner, start(learner, x, mesh), default_batches(learner, x, mesh=mesh), mesh)
 
 
 def rows(count: int = 1000, width: int = 12, mean: float = 0.0, seed: int = 0) -> np.ndarray:
@@ -107,7 +107,7 @@ def test_mistakes_are_told() -> None:
         jax.eval_shape(lambda x: Pca(4).init(jax.random.key(0), x), np.zeros((1, 9000), np.float32))
     for wrong in ({"dims": 0}, {"epsilon": 0.0}):
         with pytest.raises(SettingsError):
-            Pca(**wrong)  # type: ignore[arg-type]
+            Pca(**wrong)
 
 
 def mnist(folder: Path, name: str) -> np.ndarray:
@@ -116,9 +116,9 @@ def mnist(folder: Path, name: str) -> np.ndarray:
         return np.frombuffer(file.read(), np.uint8, offset=16).reshape(-1, 784).astype(np.float32) / 255
 
 
-def test_mnist_error_of_thirty_components_is_the_published_one(data_folder: Path) -> None:
+def test_mnist_error_of_thirty_components_is_the_published_one(data_folder: Path, one_device_mesh: Any) -> None:
     """Hinton & Salakhutdinov, Science 2006: the squared error per test picture is 13.87."""
-    state = fit(Pca(30), mnist(data_folder, "train")).state
+    state = fit(Pca(30), mnist(data_folder, "train"), one_device_mesh).state
     x, matrix, mean = mnist(data_folder, "t10k"), np.asarray(state.matrix), np.asarray(state.mean)
     error = ((x - mean - (x - mean) @ matrix @ matrix.T) ** 2).sum(1).mean()
     assert error == pytest.approx(13.87, abs=0.01)
