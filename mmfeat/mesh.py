@@ -7,8 +7,10 @@ split over "data"; a state is replicated, unless its learner names axes that may
 from __future__ import annotations
 
 import fnmatch
+import os
 from collections.abc import Mapping
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -18,7 +20,17 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from mmfeat.errors import UsageError
 
-__all__ = ["connect", "default_mesh", "leaf_names", "make_mesh", "on_host", "put_batch", "put_state", "state_shardings"]
+__all__ = [
+    "connect",
+    "default_mesh",
+    "leaf_names",
+    "make_mesh",
+    "on_host",
+    "put_batch",
+    "put_state",
+    "state_shardings",
+    "use_compile_cache",
+]
 
 
 def make_mesh(data: int | None = None, model: int = 1, devices: list[Any] | None = None) -> Mesh:
@@ -109,3 +121,13 @@ def on_host(tree: Any) -> Any:
         return np.array(leaf)
 
     return jax.tree.map(fetch, tree)
+
+
+def use_compile_cache() -> None:
+    """Keep compiled programs between processes, in the user's cache folder, unless the user has chosen a place (or none)."""
+    if getattr(jax.config, "jax_compilation_cache_dir", None) or os.environ.get("MMFEAT_COMPILE_CACHE") == "0":
+        return
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    jax.config.update("jax_compilation_cache_dir", str(base / "mmfeat" / "compiled"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)

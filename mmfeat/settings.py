@@ -79,16 +79,16 @@ def _replace(settings: Any, names: list[str], value: Any, whole: str) -> Any:
     if isinstance(settings, tuple) and head.isdigit() and int(head) < len(settings):
         new = value if not rest else _replace(settings[int(head)], rest, value, whole)
         return (*settings[: int(head)], new, *settings[int(head) + 1 :])
-    if not dataclasses.is_dataclass(settings):
+    if not dataclasses.is_dataclass(settings) or isinstance(settings, type):
         raise SettingsError(f"{whole} must name a setting", f"{head!r} inside {settings!r}", "check the dotted name")
     names_here = [field.name for field in dataclasses.fields(settings) if field.init]
     if head not in names_here:
         raise SettingsError(
             f"{name_of(type(settings))} has the settings {', '.join(names_here)}", head, "use one of these"
-        )  # type: ignore[arg-type]
+        )
     old = getattr(settings, head)
     new = _typed(old, value, whole) if not rest else _replace(old, rest, value, whole)
-    return dataclasses.replace(settings, **{head: new})  # type: ignore[type-var]
+    return dataclasses.replace(settings, **{head: new})
 
 
 def _typed(old: Any, value: Any, name: str) -> Any:

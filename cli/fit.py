@@ -1,0 +1,65 @@
+"""`mmfeat fit`: learn a model from pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from mmfeat.cli.options import (
+    Data,
+    Devices,
+    Labels,
+    Overwrite,
+    Quiet,
+    Seed,
+    Set,
+    assignments,
+    prepare_devices,
+    progress,
+)
+
+__all__ = ["fit"]
+
+
+def fit(
+    recipe: Annotated[str, typer.Argument(help="A recipe; see `mmfeat recipes`.", show_default=False)],
+    data: Data,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The model's folder.", show_default=False)
+    ] = None,
+    set_: Set = None,
+    seed: Seed = 0,
+    labels: Labels = None,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Show memory, operations, steps and time; learn nothing.")
+    ] = False,
+    devices: Devices = None,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+) -> None:
+    """Learn a model from pictures, without labels."""
+    from mmfeat.pipelines.fitting import fit_job, prepare
+
+    from mmfeat.errors import UsageError
+
+    prepare_devices(devices)
+    if output is not None and output.exists() and not overwrite:
+        raise UsageError(
+            "what exists is never overwritten unasked", str(output), "choose another name or pass --overwrite"
+        )
+    if output is None and not plan:
+        raise UsageError(
+            "a model is written to a folder", "no --output", "add -o MODEL, or --plan to learn nothing yet"
+        )
+    job = prepare(recipe, list(data), labels=labels, settings=assignments(set_))
+    if plan or output is None:
+        from mmfeat.plan import describe_plan, plan_chain
+
+        for line in describe_plan(plan_chain(job.chain, job.source, len(job.classes))):
+            typer.echo(line)
+        return
+    with progress(quiet) as shown:
+        model = fit_job(job, seed=seed, report=shown)
+    model.save(output, overwrite)
+    typer.echo(f"{output}: a model learned from {job.facts['data']} ({model.sha256[:12]})")

@@ -1,0 +1,98 @@
+"""`mmfeat index`: build an index, and look at one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from mmfeat.cli.options import Labels, Overwrite, Quiet, Seed, Set, assignments, progress
+
+__all__ = ["app"]
+
+app = typer.Typer(help="Build search indexes and look at them.", no_args_is_help=True, rich_markup_mode=None)
+
+
+@app.command("build")
+def build(
+    data: Annotated[
+        list[Path], typer.Argument(help="Folders of pictures, or one .npy file of vectors.", show_default=False)
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The index's folder.", show_default=False)],
+    model: Annotated[
+        Path | None, typer.Option("--model", help="Encode with this model instead of learning one.")
+    ] = None,
+    recipe: Annotated[str | None, typer.Option("--recipe", help="What to learn; default image-retrieval.")] = None,
+    set_: Set = None,
+    seed: Seed = 0,
+    labels: Labels = None,
+    ids: Annotated[Path | None, typer.Option("--ids", help="For vectors: a text file with one id a line.")] = None,
+    metric: Annotated[str, typer.Option("--metric", help="For vectors kept as floats: l2, cosine or ip.")] = "l2",
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit 1 for any failed file, not only for new ones.")
+    ] = False,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+) -> None:
+    """Learn from pictures, encode and index them; an interrupted build goes on where it was."""
+    from mmfeat.pipelines.building import build_from_vectors, build_index
+    from mmfeat.pipelines.self_check import describe
+
+    from mmfeat.errors import UsageError
+
+    settings = assignments(set_)
+    if model is not None and (recipe is not None or settings):
+        raise UsageError(
+            "a model is used as it is, or one is learned", "--model with --recipe or --set", "leave one of them out"
+        )
+    with progress(quiet) as shown:
+        if len(data) == 1 and data[0].suffix == ".npy":
+            result = build_from_vectors(
+                data[0], output, ids=ids, recipe=recipe, settings=settings, metric=metric, seed=seed, overwrite=overwrite,
+                report=shown,
+            )  # fmt: skip
+        else:
+            from mmfeat.model import load
+
+            result = build_index(
+                list(data), output, model=load(model) if model else None, recipe=recipe or "image-retrieval",
+                settings=settings, labels=labels, seed=seed, overwrite=overwrite, report=shown,
+            )  # fmt: skip
+    typer.echo(f"{result.path}: {result.done:,} indexed, {result.failed:,} failed, {result.skipped:,} skipped")
+    for line in describe(result.check) if result.check else []:
+        typer.echo(f"  {line}")
+    if not result.complete:
+        typer.echo("  interrupted: it can be searched; the same command goes on from here")
+        raise typer.Exit(130)
+    raise typer.Exit(1 if strict and result.failed and result.exit_code == 0 else result.exit_code)
+
+
+@app.command("info")
+def info(
+    index: Annotated[Path, typer.Argument(help="An index's folder.", show_default=False)],
+    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
+) -> None:
+    """What an index holds, how large it is, and how its self-check went."""
+    from mmfeat.indexes import open_index
+    from mmfeat.pipelines.self_check import describe
+
+    held = open_index(index)
+    facts = held.info_dict()
+    check = json.loads(held.extra("self-check.json").read_bytes()) if "self-check.json" in held.extras else None
+    if as_json:
+        typer.echo(json.dumps({**facts, "self_check": check}, indent=1, default=str))
+        return
+    width = max(len(name) for name in facts)
+    for name, value in facts.items():
+        typer.echo(f"{name.replace('_', ' '):<{width}}  {_text(value)}")
+    for line in describe(check) if check else ["no self-check is kept with it"]:
+        typer.echo(f"{'':<{width}}  {line}")
+
+
+def _text(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key}: {_text(inner)}" for key, inner in value.items()) or "-"
+    if isinstance(value, list):
+        return f"{len(value)}"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

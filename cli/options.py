@@ -1,0 +1,60 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mmfeat.progress import Progress
+
+__all__ = [
+    "Data",
+    "Devices",
+    "Labels",
+    "Overwrite",
+    "Quiet",
+    "Seed",
+    "Set",
+    "assignments",
+    "prepare_devices",
+    "progress",
+]
+
+Data = Annotated[list[Path], typer.Argument(help="A folder of pictures, or several.", show_default=False)]
+Labels = Annotated[Path | None, typer.Option("--labels", help="A CSV or Parquet file with the columns id and label.")]
+Seed = Annotated[int, typer.Option("--seed", help="The same seed gives the same result.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="Replace a setting of the recipe; may be repeated."),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
+Devices = Annotated[int | None, typer.Option("--devices", help="Simulate so many devices on the CPU.")]
+
+
+def assignments(texts: list[str] | None) -> dict[str, Any]:
+    """`--set` options as a dict."""
+    from mmfeat.settings import parse_assignments
+
+    return parse_assignments(texts or [])
+
+
+def progress(quiet: bool) -> Progress:
+    """Progress on standard error."""
+    return Progress(quiet=quiet)
+
+
+def prepare_devices(count: int | None) -> None:
+    """Simulate devices; must come before the first use of JAX."""
+    if count is None:
+        return
+    from mmfeat.errors import UsageError
+
+    if count < 1:
+        raise UsageError("there is at least one device", f"--devices {count}", "give a positive number")
+    import jax
+
+    jax.config.update("jax_platforms", "cpu")
+    jax.config.update("jax_num_cpu_devices", count)

@@ -1,0 +1,307 @@
+"""Building a search index: from a folder of pictures, or from vectors that exist already.
+
+The index can be searched while it grows: the first segment stands after 500 pictures, and every later one doubles what is there.
+An interrupted build keeps what it has; the same call goes on from there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from mmfeat.pipelines.extracting import encode_items, parts_table, settle
+from mmfeat.pipelines.fitting import fit_job, prepare
+
+from mmfeat.arrays import pack_bits
+from mmfeat.errors import DataError, MismatchError, ShapeError, UsageError
+from mmfeat.files import canonical_json
+
+if TYPE_CHECKING:
+    from mmfeat.indexes.store import Index
+
+    from mmfeat.media.items import Items
+    from mmfeat.model import Model
+    from mmfeat.stages import Report
+
+__all__ = ["Build", "build_from_vectors", "build_index", "chunks"]
+
+FIRST, LARGEST, SAMPLE = 500, 65_536, 2_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Build:
+    """What a build ended in. `complete` is False when it was interrupted: what is there can be searched."""
+
+    path: Path
+    items: int
+    done: int
+    failed: int
+    skipped: int
+    new_failures: int
+    check: dict[str, Any]
+    complete: bool = True
+
+    @property
+    def exit_code(self) -> int:
+        """0 all well, 1 some items newly failed, 3 nothing could be read."""
+        return 3 if not self.done else 1 if self.new_failures else 0
+
+
+def chunks(rows: np.ndarray) -> list[np.ndarray]:
+    """Rows cut at 500, 1,000, 2,000, 4,000 …: few segments, and the first one soon."""
+    cuts, size, first = [], FIRST, 0
+    while first < len(rows):
+        cuts.append(rows[first : first + size])
+        first += size
+        size = min(max(first, FIRST), LARGEST)
+    return cuts
+
+
+def build_index(
+    data: Any,
+    path: str | os.PathLike[str],
+    *,
+    model: Model | None = None,
+    recipe: Any = "image-retrieval",
+    settings: dict[str, Any] | None = None,
+    labels: Any = None,
+    seed: int = 0,
+    overwrite: bool = False,
+    report: Report | None = None,
+    after: Callable[[Index, Items, bool], None] | None = None,
+) -> Build:
+    """Index a folder of pictures (or several), learning a model from them unless one is given.
+
+    recipe, settings: as for `mmfeat.fit`. labels: a file of labels; sub-folders otherwise.
+    after: called with (index, items, complete) whenever a segment has been added, and at the end.
+    """
+    from mmfeat.pipelines.fitting import _is_items, _walk
+
+    items = data if _is_items(data) else _walk(data, labels)
+    if not len(items.images):
+        raise DataError(
+            "an index of pictures needs a picture that can be read",
+            repr(items),
+            "see the reasons in the table of items",
+        )
+    index, model = _begin(Path(path), items, model, recipe, settings, seed, overwrite, report)
+    sample = np.sort(np.random.default_rng(seed).permutation(len(items.images))[:SAMPLE])
+    grow = _Growth(index, model, items, set(items.images[sample].tolist()), report, after)
+    try:
+        grow.run()
+    except KeyboardInterrupt:
+        return grow.end(complete=False)
+    grow.check(seed)
+    return grow.end(complete=True)
+
+
+def _begin(
+    path: Path,
+    items: Items,
+    model: Model | None,
+    recipe: Any,
+    settings: Any,
+    seed: int,
+    overwrite: bool,
+    report: Report | None,
+) -> tuple[Index, Model]:
+    """A new index with its model inside, or the unfinished one of the same call."""
+    from mmfeat.indexes import create, open_index
+
+    from mmfeat.model import load
+
+    if (path / "current.json").exists() and not overwrite:
+        index = open_index(path)
+        state = (
+            json.loads(index.extra("build.json").read_bytes()) if "build.json" in index.extras else {"complete": True}
+        )
+        if state["complete"]:
+            raise UsageError(
+                "a finished index is never overwritten unasked", str(path), "choose another name or pass --overwrite"
+            )
+        held = load(index.extra("model"))
+        if model is not None and model.sha256 != held.sha256:
+            raise MismatchError(
+                "an interrupted build goes on with its own model",
+                model.sha256[:12],
+                "leave the model out, or --overwrite",
+            )
+        return index, held
+    if path.exists() and any(path.iterdir()) and not (path / "current.json").exists():
+        raise UsageError(
+            "an index is made in a new folder", f"{path}, which holds something else", "choose another name"
+        )
+    if model is None:
+        model = fit_job(prepare(recipe, items, settings=settings), seed=seed, report=report)
+    info = {"root": str(items.root.resolve()), "roots": [[name, str(root.resolve())] for name, root in items.roots]}
+    dim = _width(model)
+    kind = "binary-flat" if model.hash else "float-flat"
+    index = create(path, kind=kind, dim=dim, model=model.sha256, info=info, overwrite=overwrite)
+    with tempfile.TemporaryDirectory() as folder:
+        saved = model.save(Path(folder) / "model")
+        index.attach({"model": saved, "build.json": canonical_json({"complete": False})})
+    return index, model
+
+
+def _width(model: Model) -> int:
+    """How many bits or floats the model gives, found by encoding one small picture."""
+    probe = np.full((64, 64, 3), 127, np.uint8)
+    return int(model.encode(model.source([probe]), small=True).shape[1])
+
+
+class _Growth:
+    """An index while it grows."""
+
+    def __init__(
+        self, index: Index, model: Model, items: Items, sample: set[int], report: Report | None, after: Any
+    ) -> None:
+        self.index, self.model, self.items = index, model, items
+        self.sample, self.report, self.after = sample, report, after or (lambda index, items, complete: None)
+        self.floats: list[np.ndarray] = []
+        self.checked: dict[str, Any] = {}
+        self.failed_before = _failed_before(index)
+
+    def run(self) -> None:
+        """Encode and add what is not in the index yet, chunk by chunk."""
+        there = set(self.index.ids.to_pylist())
+        ids = self.items.ids
+        base = 0
+        for rows in chunks(self.items.images):
+            missing = np.array([row for row in rows if ids[row] not in there], np.int64)
+            if len(missing) < len(rows):
+                old = np.array([row for row in rows if ids[row] in there], np.int64)
+                self.items = settle(self.items, old, {}, {})
+            if len(missing):
+                self.add(missing, base)
+            base += len(rows)
+
+    def add(self, rows: np.ndarray, base: int) -> None:
+        """One segment."""
+        encoded = encode_items(self.model, self.items, rows, self.report, base)
+        wanted = [place for place, row in enumerate(encoded.rows) if int(row) in self.sample]
+        self.floats.append(encoded.features[wanted])
+        self.items = settle(self.items, rows, encoded.failures, encoded.sha256)
+        if len(encoded.rows):
+            codes = pack_bits(encoded.features) if self.model.hash else encoded.features
+            parts = parts_table(self.items, encoded.rows)
+            self.index.add(parts["id"].combine_chunks(), codes, parts.drop_columns(["id"]))
+        self.after(self.index, self.items, False)
+
+    def check(self, seed: int) -> None:
+        """The self-check, over what this run has encoded."""
+        from mmfeat.pipelines.self_check import self_check
+
+        if len(self.index):
+            floats = np.concatenate(self.floats) if self.floats else np.zeros((0, self.index.dim), np.float32)
+            self.checked = self_check(self.index, self.model, self.items, floats, seed=seed, report=self.report)
+
+    def end(self, complete: bool) -> Build:
+        """Write down how it ended."""
+        extras: dict[str, Any] = {
+            "build.json": canonical_json({"complete": complete}),
+            "items.parquet": _parquet(self.items.table),
+        }
+        if self.checked:
+            extras["self-check.json"] = canonical_json(self.checked)
+        self.index.attach(extras)
+        self.after(self.index, self.items, complete)
+        count = self.items.count
+        table = self.items.table
+        failed = {i for i, s in zip(self.items.ids, table["status"].to_pylist(), strict=True) if s == "failed"}
+        return Build(
+            self.index.path, len(self.items), len(self.index), len(failed), count("skipped"),
+            len(failed - self.failed_before), self.checked, complete,
+        )  # fmt: skip
+
+
+def _parquet(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink)
+    return sink.getvalue().to_pybytes()
+
+
+def _failed_before(index: Index) -> set[str]:
+    if "items.parquet" not in index.extras:
+        return set()
+    table = pq.read_table(index.extra("items.parquet"), columns=["id", "status"])
+    return {i for i, s in zip(table["id"].to_pylist(), table["status"].to_pylist(), strict=True) if s == "failed"}
+
+
+def build_from_vectors(
+    vectors: str | os.PathLike[str] | np.ndarray,
+    path: str | os.PathLike[str],
+    *,
+    ids: str | os.PathLike[str] | list[str] | None = None,
+    recipe: Any = None,
+    settings: dict[str, Any] | None = None,
+    metric: str = "l2",
+    seed: int = 0,
+    overwrite: bool = False,
+    report: Report | None = None,
+) -> Build:
+    """Index vectors that exist already: (n, d) floats in an .npy file or an array.
+
+    ids: a text file with one id a line, or a list; default `name.npy#row=0` and so on.
+    recipe: None keeps the floats (`metric` "l2", "cosine" or "ip"); "vector-codes" learns compact bits from them.
+    """
+    from mmfeat.indexes import create
+
+    name = "vectors.npy" if isinstance(vectors, np.ndarray) else Path(vectors).name
+    values = _vectors(vectors)
+    names = _ids(ids, len(values), name)
+    model: Model | None = None
+    if recipe is not None:
+        model = fit_job(prepare(recipe, values, settings=settings), seed=seed, report=report)
+    codes = values if model is None else model.encode_bits(values) if model.hash else model.encode(values)
+    hashed = model is not None and model.hash
+    index = create(
+        path,
+        kind="binary-flat" if hashed else "float-flat",
+        dim=codes.shape[1] if not hashed else int(model.encode(values[:1]).shape[1]),  # type: ignore[union-attr]
+        metric=None if hashed else metric,
+        model=model.sha256 if model else None,
+        info={"vectors": name},
+        overwrite=overwrite,
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        extras: dict[str, Any] = {"build.json": canonical_json({"complete": True})}
+        if model is not None:
+            extras["model"] = model.save(Path(folder) / "model")
+        index.add(names, codes, extras=extras)
+    return Build(index.path, len(values), len(index), 0, 0, 0, {}, True)
+
+
+def _vectors(vectors: Any) -> np.ndarray:
+    if not isinstance(vectors, np.ndarray):
+        try:
+            vectors = np.load(vectors, allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise UsageError(
+                "vectors come in an .npy file of numbers", f"{vectors}: {error}", "save them with numpy.save"
+            ) from error
+    if vectors.ndim != 2 or vectors.dtype.kind not in "fiu" or not len(vectors):
+        raise ShapeError(
+            "vectors are numbers of shape (n, d)", f"{vectors.dtype} {vectors.shape}", "one row per item, at least one"
+        )
+    return np.ascontiguousarray(vectors, np.float32)
+
+
+def _ids(ids: Any, count: int, name: str) -> list[str]:
+    if ids is None:
+        return [f"{name}#row={row}" for row in range(count)]
+    if isinstance(ids, str | os.PathLike):
+        try:
+            ids = Path(ids).read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError("ids are a UTF-8 text file, one id a line", f"{ids}: {error}", "check the path") from error
+    if len(ids) != count:
+        raise ShapeError("every vector has one id", f"{len(ids)} ids for {count} vectors", "make them match")
+    return [str(one) for one in ids]

@@ -1,0 +1,52 @@
+"""The default recipe for photographs: patches, a learned codebook, VLAD, and ITQ codes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["ImageRetrieval"]
+
+
+@dataclass(frozen=True)
+class ImageRetrieval:
+    """Binary codes for photographs, learned from the photographs themselves.
+
+    Contrast-normalised colour patches are whitened (PCA), assigned to a learned codebook, and their residuals summed (VLAD); the
+    sums become bits by PCA and a learned rotation (ITQ).
+
+    Cost: about a minute to learn from 1,500 photographs on two cores; a code of 16 bytes per photograph.
+    Command: mmfeat index build photos/ -o photos.index
+    """
+
+    bits: int = 128
+    max_side: int = 128
+    patch: int = 8
+    stride: int = 4
+    components: int = 48
+    codewords: int = 64
+    fit_rows: int = 131_072
+
+    def decode(self, items: Any) -> Any:
+        """Colour, at most `max_side` px on a side, proportions kept."""
+        from mmfeat.media.decode import Decode
+
+        return Decode(max_side=self.max_side)
+
+    def chain(self, items: Any) -> Any:
+        """Patches → PCA-whitening → VLAD → PCA → ITQ rotation."""
+        from mmfeat.descriptors.patches import Patches
+        from mmfeat.learners.itq import itq
+        from mmfeat.learners.kmeans import KMeans
+        from mmfeat.learners.vlad import Vlad
+
+        from mmfeat.chain import Chain
+        from mmfeat.learners.whitening import Pca
+
+        return Chain(
+            Patches(self.patch, stride=self.stride),
+            Pca(self.components, whiten=True),
+            Vlad(KMeans(self.codewords)),
+            itq(self.bits),
+            fit_rows=self.fit_rows,
+        )

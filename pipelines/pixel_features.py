@@ -1,0 +1,41 @@
+"""Any learner on the pixels of small pictures: the way to try one from the command line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["PixelFeatures"]
+
+
+@dataclass(frozen=True)
+class PixelFeatures:
+    """One learner on pixels, or on small patches if it takes local descriptors.
+
+    The command line makes it of a learner's name: `mmfeat fit kmeans digits/ -o model --set learner.clusters=64`.
+
+    Cost: the learner's own.
+    Command: mmfeat fit pixel-features digits/ -o model --set side=28 --set color=grey
+    """
+
+    learner: Any = None
+    side: int = 32
+    color: str = "rgb"
+    fit_rows: int = 131_072
+
+    def decode(self, items: Any) -> Any:
+        """Exactly `side` x `side` px, proportions given up."""
+        from mmfeat.media.decode import Decode
+
+        return Decode(color=self.color, size=(self.side, self.side), max_side=None)
+
+    def chain(self, items: Any) -> Any:
+        """Pixels → the learner; patches → the learner if it takes local descriptors. Default: PCA to 64 numbers."""
+        from mmfeat.descriptors.patches import Patches
+        from mmfeat.descriptors.pixels import Pixels
+
+        from mmfeat.chain import Chain
+        from mmfeat.learners.whitening import Pca
+
+        learner = self.learner if self.learner is not None else Pca(64)
+        return Chain(Patches() if learner.locals else Pixels(), learner, fit_rows=self.fit_rows)
