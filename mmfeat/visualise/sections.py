@@ -1,0 +1,75 @@
+"""The building blocks of a demonstration page, in the order they are given."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from mmfeat.visualise.curves import Svg
+from mmfeat.visualise.results import QueryResult
+
+__all__ = ["ChartSection", "HeatPair", "HeatSection", "Section", "StripSection", "TableSection", "TextSection"]
+
+
+@dataclass(frozen=True)
+class TextSection:
+    """Paragraphs, divided by empty lines. commands: lines to copy, shown below."""
+
+    title: str
+    text: str
+    commands: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class HeatPair:
+    """A query tile and the photograph with the heat of its search, both as the bytes of a picture."""
+
+    tile: bytes
+    photo: bytes
+    caption: str
+
+
+@dataclass(frozen=True)
+class HeatSection:
+    """«Search this, find that», drawn over photographs, with the scale of colours."""
+
+    title: str
+    text: str
+    pairs: list[HeatPair]
+
+
+@dataclass(frozen=True)
+class StripSection:
+    """Rows of a query and its neighbours; with `mark`, neighbours of another label than the query's are marked.
+
+    names: one for each row, such as «learned» and «random», or none. unit: of the distances, such as «bits».
+    """
+
+    title: str
+    text: str
+    rows: list[QueryResult]
+    names: list[str] = field(default_factory=list)
+    mark: bool = True
+    unit: str = ""
+
+
+@dataclass(frozen=True)
+class ChartSection:
+    """A chart of `mmfeat.visualise.curves`."""
+
+    title: str
+    text: str
+    svg: Svg
+
+
+@dataclass(frozen=True)
+class TableSection:
+    """A table: columns, and rows of as many cells; numbers are set flush right."""
+
+    title: str
+    text: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[object]]
+
+
+Section = TextSection | HeatSection | StripSection | ChartSection | TableSection
