@@ -22,7 +22,7 @@ from mmfeat.errors import MediaError, SettingsError
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["Decode", "bucket", "decode", "decode_array", "machine_pixel_limit", "output_size"]
+__all__ = ["Decode", "bucket", "decode", "decode_array", "decode_file", "machine_pixel_limit", "output_size"]
 
 _MAX_SIDE = 256
 #: Pillow keeps 4 bytes a pixel; one decoded picture stays under 1/16 of the memory.
@@ -37,7 +37,7 @@ class Decode:
     size: exact (height, width) in px, squashed, enlarged if need be. Instead of:
     max_side: the longer side in px at most; the ratio is kept and smaller pictures stay as they are. Left out when
         `size` is given.
-    orient: apply the EXIF orientation.
+    orient: apply the EXIF orientation (pictures in HEIC always are turned, by their reader).
     background: red, green, blue in 0..255 behind transparent pixels.
     depth: 8 for uint8 in 0..255; 16 for float32 in [0, 1], which keeps what 16-bit and float files hold.
     scale: for 16-bit and float files. "type": 16 bits / 65535, floats within [0, 1] as they are, other floats (and
@@ -190,9 +190,13 @@ def machine_pixel_limit() -> int:
 
 
 def _whole(values: Any, count: int, least: int, most: int | None = None) -> bool:
-    return len(values) == count and all(
-        isinstance(one, int) and not isinstance(one, bool) and one >= least and (most is None or one <= most)
-        for one in values
+    return (
+        isinstance(values, tuple)
+        and len(values) == count
+        and all(
+            isinstance(one, int) and not isinstance(one, bool) and one >= least and (most is None or one <= most)
+            for one in values
+        )
     )
 
 

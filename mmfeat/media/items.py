@@ -15,11 +15,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from mmfeat.errors import DamagedError, ShapeError, UsageError
 from mmfeat.files import writing
-from mmfeat.media.ids import make_id, split_id
+from mmfeat.media.ids import split_id
 
 __all__ = ["KINDS", "SCHEMA", "STATUSES", "Items"]
 
@@ -79,19 +80,20 @@ class Items:
     @property
     def images(self) -> np.ndarray:
         """Rows (n,) int64 of the pictures that wait to be decoded: kind "image", status "found"."""
-        kind, status = self._strings("kind"), self._strings("status")
-        return np.flatnonzero((kind == "image") & (status == "found"))
+        waits = pc.and_(pc.equal(self.table["kind"], "image"), pc.equal(self.table["status"], "found"))
+        return np.flatnonzero(waits.to_numpy())
 
     def count(self, status: str) -> int:
         """How many rows have this status."""
         if status not in STATUSES:
             raise UsageError(f"a status is one of {', '.join(STATUSES)}", repr(status), "write one of them")
-        return int((self._strings("status") == status).sum())
+        return int(pc.sum(pc.equal(self.table["status"], status), min_count=0).as_py())
 
     def path_of(self, row: int) -> Path:
         """Where the file of a row lies. Raises UsageError for an id that leads out of the root."""
         path, _ = split_id(self.table["id"][int(row)].as_py())
-        make_id(path)  # refuses absolute paths and ..
+        if path.startswith("/") or ".." in path.split("/"):
+            raise UsageError("an id names a file below the root", repr(path), "build the table again with walk")
         first, _, rest = path.partition("/")
         for name, place in self.roots:
             if name == first:
@@ -125,7 +127,7 @@ class Items:
                 raise ShapeError(f"one {name} for each row", f"{len(listed)} for {len(rows)} rows", "pass as many")
             if name == "status" and not set(listed) <= set(STATUSES):
                 raise UsageError(f"a status is one of {', '.join(STATUSES)}", repr(set(listed)), "write one of them")
-            column = self._strings(name)
+            column = np.array(table[name].to_pylist(), dtype=object)
             column[rows] = listed
             number = table.schema.get_field_index(name)
             table = table.set_column(number, SCHEMA.field(name), pa.array(column, pa.string(), from_pandas=False))
@@ -152,6 +154,3 @@ class Items:
         if root is not None:
             return cls(Path(root), table, tuple((name, Path(root) / name) for name, _ in note["roots"]))
         return cls(Path(note["root"]), table, tuple((name, Path(place)) for name, place in note["roots"]))
-
-    def _strings(self, name: str) -> np.ndarray:
-        return np.array(self.table[name].to_pylist(), dtype=object)

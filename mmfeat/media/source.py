@@ -95,18 +95,14 @@ class ImageSource:
         return None
 
     def _pixels(self, position: int, row: int) -> np.ndarray:
-        path, promised = self.items.path_of(row), int(self._bytes[position])
+        path, promised = os.fspath(self.items.path_of(row)), int(self._bytes[position])
         width, height = self._shown[position]
         large = width * height * _LARGE > self.decode.limit or promised > _AT_ONCE
         with self._large if large else contextlib.nullcontext():
-            if (size := os.stat(path).st_size) != promised:
-                raise MediaError(
-                    "a file stays as it was found", f"{size:,} bytes instead of {promised:,}", "walk again"
-                )
-            source = os.fspath(path) if promised > _AT_ONCE else path.read_bytes()
+            source = _contents(path, promised)
             if row not in self.sha256:
                 self.sha256[row] = sha256_bytes(source) if isinstance(source, bytes) else sha256_file(source)
-            return decode_file(source, self.decode, path.suffix.lower())
+            return decode_file(source, self.decode, os.path.splitext(path)[1].lower())
 
     def _sizes(self, widths: list[int | None], heights: list[int | None]) -> list[tuple[int, int]]:
         """(width, height) of each picture under these settings: from the table, or from the headers."""
@@ -114,7 +110,13 @@ class ImageSource:
         again = self.decode.size is None and (not self.decode.orient or self.decode.frame > 0)
         if not again and all(width and height for width, height in known):
             return [(int(width or 1), int(height or 1)) for width, height in known]
-        return list(self._pool.map(self._header, range(len(self.rows))))
+        shown = [(1, 1)] * len(self.rows)
+
+        def fill(position: int) -> None:
+            shown[position] = self._header(position)
+
+        self._pool.each(fill, len(self.rows))
+        return shown
 
     def _header(self, position: int) -> tuple[int, int]:
         path = self.items.path_of(int(self.rows[position]))
@@ -183,15 +185,30 @@ class _Pool:
             raise UsageError("there is at least one thread", f"threads={threads}", "leave it out for one a core")
         self.threads = threads or os.cpu_count() or 1
         self._pool: ThreadPoolExecutor | None = None
-        self._lock = threading.Lock()
+        self._starting = threading.Lock()
 
-    def map(self, function: Callable[[Any], Any], values: Sequence[Any] | np.ndarray | range) -> list[Any]:
-        if self.threads == 1:
-            return [function(value) for value in values]
-        with self._lock:
+    def each(self, function: Callable[[int], None], count: int) -> None:
+        """Call `function` with 0 .. count - 1; each thread takes the next number: a future a thread, not one a picture."""
+        if self.threads == 1 or count == 1:
+            for number in range(count):
+                function(number)
+            return
+        numbers = iter(range(count))
+        taking = threading.Lock()
+
+        def work() -> None:
+            while True:
+                with taking:
+                    number = next(numbers, None)
+                if number is None:
+                    return
+                function(number)
+
+        with self._starting:
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="mmfeat-decode")
-        return list(self._pool.map(function, values))
+        for future in [self._pool.submit(work) for _ in range(min(self.threads, count))]:
+            future.result()
 
 
 def _group(wanted: np.ndarray, decode: Decode) -> tuple[np.ndarray, list[tuple[int, int]]]:
@@ -202,6 +219,15 @@ def _group(wanted: np.ndarray, decode: Decode) -> tuple[np.ndarray, list[tuple[i
     shapes = sorted(set(held))
     number = {shape: position for position, shape in enumerate(shapes)}
     return np.array([number[shape] for shape in held], np.int32), shapes
+
+
+def _contents(path: str, promised: int) -> bytes | str:
+    """The bytes of a file, or its path where it is too large to be held; raises MediaError for another length."""
+    with open(path, "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if size != promised:
+            raise MediaError("a file stays as it was found", f"{size:,} bytes instead of {promised:,}", "walk again")
+        return path if promised > _AT_ONCE else file.read()
 
 
 def _read(
@@ -228,5 +254,5 @@ def _read(
             size[place] = h, w
             weight[place] = 1
 
-    pool.map(fill, range(len(rows)))
+    pool.each(fill, len(rows))
     return Images(pixels, size), weight
