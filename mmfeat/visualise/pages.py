@@ -17,6 +17,7 @@ from mmfeat.visualise.report import BuildReport, Outcome
 from mmfeat.visualise.results import QueryResult, visible
 from mmfeat.visualise.sections import (
     ChartSection,
+    HeatPair,
     HeatSection,
     Section,
     StripSection,
@@ -68,7 +69,7 @@ def build_page(report: BuildReport, unit: str = "", refresh: int | None = None) 
         {
             "status": outcome.status,
             "count": f"{outcome.count:,}",
-            "reasons": [(item, reason) for item, reason in outcome.reasons[:REASONS]],
+            "reasons": outcome.reasons[:REASONS],
             "more": _more(outcome),
         }
         for outcome in report.outcomes
@@ -118,18 +119,18 @@ def _section(section: Section) -> dict[str, Any]:
     return shown | {"kind": "table"} | _table(section)
 
 
-def _heat_pair(pair: Any) -> dict[str, Any]:
-    caption = pair.caption
+def _heat_pair(pair: HeatPair) -> dict[str, Any]:
     tile = view(pair.tile, "the tile that was searched for")
-    return {"tile": tile, "photo": view(pair.photo, f"where its neighbours lie: {caption}"), "caption": caption}
+    return {
+        "tile": tile,
+        "photo": view(pair.photo, f"where its neighbours lie: {pair.caption}"),
+        "caption": pair.caption,
+    }
 
 
 def _named_rows(section: StripSection) -> list[Row]:
-    names = [*section.names, *[""] * (len(section.rows) - len(section.names))]
-    return [
-        row_view(result, section.unit, mark=section.mark, title=name)
-        for result, name in zip(section.rows, names, strict=True)
-    ]
+    names = dict(enumerate(section.names))
+    return [row_view(result, section.unit, section.mark, names.get(i, "")) for i, result in enumerate(section.rows)]
 
 
 def _table(section: TableSection) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mmfeat.visualise.results import QueryResult, Thumb, format_distance, labels_differ, split_id
 from mmfeat.visualise.thumbnails import CRISP, data_uri, image_size
@@ -38,12 +38,12 @@ class Row:
     title: str = ""
 
 
-def view(image: bytes | None, alt: str, **more: object) -> Item:
+def view(image: bytes | None, alt: str) -> Item:
     """A picture with its size and its words; an empty address where there is no picture."""
     if image is None:
-        return Item("", 0, 0, f"no picture of {alt}", **more)  # type: ignore[arg-type]
+        return Item("", 0, 0, f"no picture of {alt}")
     width, height = image_size(image)
-    return Item(data_uri(image), width, height, alt, max(width, height) <= CRISP, **more)  # type: ignore[arg-type]
+    return Item(data_uri(image), width, height, alt, max(width, height) <= CRISP)
 
 
 def row_view(result: QueryResult, unit: str = "", mark: bool = False, title: str = "") -> Row:
@@ -58,22 +58,22 @@ def row_view(result: QueryResult, unit: str = "", mark: bool = False, title: str
 
 def _item(thumb: Thumb, rank: str = "", wrong: bool = False, unit: str = "") -> Item:
     folder, name = split_id(thumb.id)
-    label = thumb.label if thumb.label else ""
+    label = thumb.label or ""
     distance = format_distance(thumb.distance, unit)
-    folder = "" if label and folder.rstrip("/").endswith(label) else folder  # the label is the folder's name
+    if label and folder.rstrip("/").rpartition("/")[2] == label:
+        folder = ""  # the label was the folder's name: once is enough
     told = [f"rank {rank}: {name}" if rank else f"query: {name}"]
     told += [f"label {label}"] if label else []
     told += [f"distance {distance}"] if distance else []
     told += ["another label than the query's"] if wrong else []
-    return view(
-        thumb.image,
-        ", ".join(told),
+    return replace(
+        view(thumb.image, ", ".join(told)),
         id=thumb.id,
         folder=folder,
         name=name,
         label=label,
         distance=distance,
-        note=thumb.note if thumb.note else "",
+        note=thumb.note or "",
         rank=rank,
         wrong=wrong,
     )
