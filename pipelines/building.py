@@ -17,16 +17,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from mmfeat.pipelines.extracting import encode_items, parts_table, settle
-from mmfeat.pipelines.fitting import fit_job, prepare
 
 from mmfeat.arrays import pack_bits
 from mmfeat.errors import DataError, MismatchError, ShapeError, UsageError
 from mmfeat.files import canonical_json
+from mmfeat.pipelines.extracting import encode_items, parts_table, settle
+from mmfeat.pipelines.fitting import fit_job, prepare
 
 if TYPE_CHECKING:
     from mmfeat.indexes.store import Index
-
     from mmfeat.media.items import Items
     from mmfeat.model import Model
     from mmfeat.stages import Report
@@ -115,7 +114,6 @@ def _begin(
 ) -> tuple[Index, Model]:
     """A new index with its model inside, or the unfinished one of the same call."""
     from mmfeat.indexes import create, open_index
-
     from mmfeat.model import load
 
     if (path / "current.json").exists() and not overwrite:

@@ -32,11 +32,10 @@ class DeepCodes:
 
     def chain(self, items: Any) -> Any:
         """Pixels → deep autoencoder → PCA → ITQ rotation."""
-        from mmfeat.descriptors.pixels import Pixels
-        from mmfeat.learners.itq import itq
-
         from mmfeat.chain import Chain
+        from mmfeat.descriptors.pixels import Pixels
         from mmfeat.learners.autoencoder import Autoencoder
+        from mmfeat.learners.itq import itq
 
         autoencoder = Autoencoder(hidden=self.hidden, code=self.code, passes=self.epochs)
         return Chain(Pixels(), autoencoder, itq(min(self.bits, self.code)), fit_rows=self.fit_rows)

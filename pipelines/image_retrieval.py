@@ -35,12 +35,11 @@ class ImageRetrieval:
 
     def chain(self, items: Any) -> Any:
         """Patches → PCA-whitening → VLAD → PCA → ITQ rotation."""
+        from mmfeat.chain import Chain
         from mmfeat.descriptors.patches import Patches
         from mmfeat.learners.itq import itq
         from mmfeat.learners.kmeans import KMeans
         from mmfeat.learners.vlad import Vlad
-
-        from mmfeat.chain import Chain
         from mmfeat.learners.whitening import Pca
 
         return Chain(

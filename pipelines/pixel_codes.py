@@ -29,9 +29,8 @@ class PixelCodes:
 
     def chain(self, items: Any) -> Any:
         """Pixels → PCA → ITQ rotation."""
+        from mmfeat.chain import Chain
         from mmfeat.descriptors.pixels import Pixels
         from mmfeat.learners.itq import itq
-
-        from mmfeat.chain import Chain
 
         return Chain(Pixels(), itq(self.bits), fit_rows=self.fit_rows)

@@ -21,7 +21,6 @@ from mmfeat.errors import MediaError, MismatchError, ShapeError, UsageError
 
 if TYPE_CHECKING:
     from mmfeat.indexes.store import Index
-
     from mmfeat.model import Model
 
 __all__ = ["Answer", "Neighbour", "Results", "Searcher", "open"]

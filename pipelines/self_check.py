@@ -20,9 +20,9 @@ import numpy as np
 from mmfeat.arrays import pack_bits, unpack_bits
 
 if TYPE_CHECKING:
-    from mmfeat.indexes.store import Index
     from PIL import Image
 
+    from mmfeat.indexes.store import Index
     from mmfeat.media.items import Items
     from mmfeat.model import Model
     from mmfeat.stages import Report

@@ -25,8 +25,7 @@ class VectorCodes:
 
     def chain(self, items: Any) -> Any:
         """PCA → ITQ rotation."""
-        from mmfeat.learners.itq import itq
-
         from mmfeat.chain import Chain
+        from mmfeat.learners.itq import itq
 
         return Chain(itq(self.bits), fit_rows=self.fit_rows)
