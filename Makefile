@@ -67,7 +67,7 @@ types: wheel
 # The tests run from their own folder, so that `mmfeat` is the installed wheel (tests/test_installed.py makes sure), never the checkout.
 test: lint types
 	@cd tests && MMFEAT_INSTALLED=1 MYPY_CACHE_DIR=../.venv-test/mypy-cache \
-		../.venv-test/bin/pytest --rootdir .. -c ../pyproject.toml --import-mode importlib .
+		../.venv-test/bin/pytest --rootdir .. -c ../pyproject.toml .
 
 check-all: export MMFEAT_CHECK_ALL = 1
 check-all: test

@@ -1,0 +1,47 @@
+"""Search in an index of a million codes beside bare FAISS on the same codes, at 1 and at 1,000 queries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from measuring import Row, side_by_side, speed
+
+_CODES, _NEIGHBOURS = 1_000_000, 10
+
+
+def run(work: Path) -> Iterator[Row]:
+    """Rows for 64 and 128 bits."""
+    import faiss
+
+    for bits in (64, 128):
+        rng = np.random.default_rng(bits)
+        codes = rng.integers(0, 256, (_CODES, bits // 8), np.uint8)
+        index = _built(work / f"{bits}.index", bits, codes)
+        bare = faiss.IndexBinaryFlat(bits)
+        bare.add(codes)
+        for count, rounds, inner in ((1, 101, 10), (1000, 15, 1)):
+            queries = rng.integers(0, 256, (count, bits // 8), np.uint8)
+            yield _beside(f"search, {bits} bits, {count:,} queries", index, bare, queries, rounds, inner)
+
+
+def _beside(name: str, index: Any, bare: Any, queries: np.ndarray, rounds: int, inner: int) -> Row:
+    ours, rival = index.search(queries, _NEIGHBOURS), bare.search(queries, _NEIGHBOURS)
+    same = "equal" if np.array_equal(ours.distance, rival[0]) else "DIFFER"
+    timing = side_by_side(
+        lambda: index.search(queries, _NEIGHBOURS), lambda: bare.search(queries, _NEIGHBOURS), rounds, inner
+    )
+    note = f"rival: faiss.IndexBinaryFlat, {_CODES:,} codes, k = {_NEIGHBOURS}; distances {same}"
+    return speed(name, timing, len(queries), 0.98, "queries/s", note)
+
+
+def _built(path: Path, bits: int, codes: np.ndarray) -> Any:
+    """The index, opened again as a user would."""
+    import mmfeat.indexes
+
+    index = mmfeat.indexes.create(path, kind="binary-flat", dim=bits)
+    index.add([f"{number:07}.jpg" for number in range(len(codes))], codes)
+    index.close()
+    return mmfeat.indexes.open_index(path)
