@@ -1,0 +1,460 @@
+"""The laws of all learners, as functions that raise AssertionError. `test_contract.py` runs each on every learner it finds."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import tempfile
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mmfeat import learner as training
+from mmfeat.arrays import Locals, count_rows, take_rows
+from mmfeat.checkpoint import restore, save
+from mmfeat.errors import MismatchError, NotFittedError, SettingsError
+from mmfeat.learner import Run, pick, start, train, transform
+from mmfeat.mesh import default_mesh, make_mesh, on_host, put_batch, put_state
+from mmfeat.settings import from_json, to_json
+from mmfeat.stream import Batches, as_source
+
+ROWS, WIDTH, BATCH, CLASSES = 160, 16, 32, 3
+SMALL = {"atoms": 6, "batch": BATCH, "bits": 6, "clusters": 5, "code": 6, "dims": 6, "features": 6, "hidden": 8}
+SMALL |= {"passes": 2, "units": 6}
+
+Law = Callable[[Any], None]
+LAWS: dict[str, Law] = {}
+
+
+def law(function: Law) -> Law:
+    """Enter a law under its name."""
+    LAWS[function.__name__] = function
+    return function
+
+
+# Small settings and data for any learner
+
+
+def shrink(settings: Any) -> Any:
+    """Small settings for a quick test: those the class names in `small`, or the fields that usually are large."""
+    values = dict(getattr(settings, "small", {}))
+    for field in dataclasses.fields(settings):
+        old = getattr(settings, field.name)
+        if field.name in values or not field.init:
+            continue
+        if dataclasses.is_dataclass(old):
+            values[field.name] = shrink(old)
+        elif field.name in SMALL and old is not None:
+            limit = SMALL[field.name]
+            values[field.name] = tuple(min(each, limit) for each in old) if isinstance(old, tuple) else min(old, limit)
+    return dataclasses.replace(settings, **values)
+
+
+@cache
+def rows() -> np.ndarray:
+    """(ROWS, WIDTH) float32 about 0.05, within about 2: noisy clusters along axes of falling variance."""
+    draw = np.random.default_rng(7)
+    centres = draw.uniform(-0.5, 0.5, (CLASSES, WIDTH))
+    x = centres[np.arange(ROWS) % CLASSES] + draw.normal(size=(ROWS, WIDTH)) * np.geomspace(0.4, 0.04, WIDTH)
+    return (x - x.mean(axis=0) + 0.05).astype(np.float32)
+
+
+def example(learner: Any) -> Any:
+    """What `learner` trains on: rows, or a dict of the parts it needs. Rows in [0, 1] where its class says `unit = True`."""
+    x = rows() if not getattr(learner, "unit", False) else 1 / (1 + np.exp(-4 * rows()))
+    parts = {
+        "x": x,
+        "y": (np.arange(ROWS) % CLASSES).astype(np.int32),
+        "x2": np.roll(x, CLASSES, axis=0),
+        "same": (np.arange(ROWS) % 2).astype(np.int32),
+    }
+    return x if learner.needs == ("x",) else {name: parts[name] for name in learner.needs}
+
+
+def items(learner: Any) -> Any:
+    """What `learner` encodes: rows, or `Locals` of 8 places an item, a few of them padding."""
+    if not learner.locals:
+        return rows()
+    values = rows().reshape(-1, 8, WIDTH)
+    draw = np.random.default_rng(8)
+    weight = np.ones(values.shape[:2], np.float32)
+    weight[::3, 6:] = 0
+    return Locals(values, draw.uniform(size=(*weight.shape, 2)).astype(np.float32), weight)
+
+
+def batches(learner: Any, data: Any = None) -> Batches:
+    """Five batches a pass, or one for a learner that wants all rows at once."""
+    data = example(learner) if data is None else data
+    return Batches(as_source(data), ROWS if learner.full_batch else BATCH, seed=1)
+
+
+def learned(learner: Any, seed: int = 0) -> Run:
+    """The learner after all its passes."""
+    return train(learner, begun(learner, seed), batches(learner))
+
+
+@cache
+def fitted(learner: Any) -> Run:
+    """`learned`, once for all laws."""
+    return learned(learner)
+
+
+def begun(learner: Any, seed: int = 0, mesh: Any = None) -> Run:
+    """The learner before its first step."""
+    return start(learner, example(learner), mesh, seed)
+
+
+def one_device() -> Any:
+    """A mesh of a single device."""
+    return make_mesh(1, devices=jax.devices()[:1])
+
+
+def step(learner: Any, run: Run, x: Any, weight: np.ndarray, mesh: Any = None) -> tuple[Run, Any]:
+    """One step as `train` takes it, on a copy of the state."""
+    mesh = mesh or default_mesh()
+    state = put_state(run.state, mesh, learner.split)
+    x, weight = put_batch(x, mesh), put_batch(weight, mesh)
+    state, metrics = training._step(learner, mesh, run.key, state, np.uint32(run.step), x, weight)
+    return run._replace(step=run.step + 1, state=state), metrics
+
+
+def one_batch(learner: Any) -> Any:
+    """The rows of one step."""
+    data = example(learner)
+    return data if learner.full_batch else take_rows(data, np.arange(BATCH))
+
+
+# Comparing
+
+
+def leaves(tree: Any) -> list[np.ndarray]:
+    """The leaves on the host; random keys as their numbers."""
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(on_host(tree))]
+
+
+def assert_bits(one: Any, two: Any, what: str) -> None:
+    """Equal to the bit (but +0 = -0)."""
+    for a, b in zip(leaves(one), leaves(two), strict=True):
+        assert a.dtype == b.dtype, f"{what}: {a.dtype} and {b.dtype}"
+        np.testing.assert_array_equal(a, b, err_msg=what)
+
+
+def assert_near(one: Any, two: Any, what: str, tolerance: float = 1e-5) -> None:
+    """Equal within a tolerance relative to the scale of each leaf; whole numbers exactly."""
+    for a, b in zip(leaves(one), leaves(two), strict=True):
+        if a.dtype.kind not in "fc" and a.dtype.name != "bfloat16":
+            np.testing.assert_array_equal(a, b, err_msg=what)
+            continue
+        a, b = a.astype(np.float64), b.astype(np.float64)
+        assert np.isfinite(a).all(), f"{what}: not finite"
+        scale = max(1.0, float(np.abs(a).max(initial=0)))
+        np.testing.assert_allclose(b, a, rtol=0, atol=tolerance * scale, err_msg=what)
+
+
+def form(state: Any) -> list[Any]:
+    """What must not change from step to step."""
+    found = []
+    for leaf in jax.tree.leaves(state):
+        found.append((leaf.shape, str(leaf.dtype), leaf.weak_type, leaf.sharding))
+    return [jax.tree.structure(state), *found]
+
+
+# The laws
+
+
+@law
+def settings_are_values(learner: Any) -> None:
+    """Default-constructible, frozen, hashable, to JSON and back, unknown keys refused."""
+    for each in (type(learner)(), learner):
+        assert each == dataclasses.replace(each), "a copy is not equal"
+        assert hash(each) == hash(dataclasses.replace(each)), "a copy has another hash"
+        assert is_frozen(each), f"{type(each).__name__} is not frozen"
+        data = json.loads(json.dumps(to_json(each), allow_nan=False))
+        assert from_json(data) == each, f"{data} does not come back"
+        assert hash(from_json(data)) == hash(each), "what comes back has another hash"
+        with pytest.raises(SettingsError, match="no_such_setting"):
+            from_json(data | {"no_such_setting": 1})
+
+
+def is_frozen(settings: Any) -> bool:
+    """Whether no field can be set, nor a new attribute be added."""
+    for name in [*(field.name for field in dataclasses.fields(settings)), "new_attribute"]:
+        try:
+            setattr(settings, name, None)
+        except (dataclasses.FrozenInstanceError, AttributeError):
+            continue
+        return False
+    return True
+
+
+@law
+def the_state_keeps_its_form(learner: Any) -> None:
+    """A NamedTuple of arrays whose shapes, dtypes and shardings a step and a finish leave alone."""
+    run = begun(learner)
+    assert isinstance(run.state, tuple), "the state is a NamedTuple"
+    before = form(put_state(run.state, default_mesh(), learner.split))
+    x = one_batch(learner)
+    after, _ = step(learner, run, x, np.ones(count_rows(x), np.float32))
+    assert form(after.state) == before, "a step changes the form"
+    ended = training._finish(learner, default_mesh(), run.key, after.state, np.uint32(0))
+    assert form(ended) == before, "a finish changes the form"
+    names = [str(leaf.dtype) for leaf in jax.tree.leaves(ended)]
+    assert not any(name in ("float64", "int64") for name in names), "64-bit leaves"
+
+
+@law
+def ten_steps_compile_once(learner: Any) -> None:
+    """Ten steps and two finishes compile one program each."""
+    run, x = begun(learner), one_batch(learner)
+    weight = np.ones(count_rows(x), np.float32)
+    sizes = []
+    for number in range(10):
+        run, _ = step(learner, run, x, weight)
+        if number % 5 == 4:
+            ended = training._finish(learner, default_mesh(), run.key, run.state, np.uint32(run.passes))
+            run = run._replace(state=ended, passes=run.passes + 1)
+        sizes.append((compiled(training._step), compiled(training._finish)))
+    assert sizes[0][0] == sizes[-1][0], "a later step compiled again"
+    assert sizes[4][1] == sizes[-1][1], "a later finish compiled again"
+
+
+def compiled(function: Any) -> int:
+    """How many programs a jitted function has been compiled to."""
+    return function._cache_size()
+
+
+@law
+def resumed_is_uninterrupted(learner: Any) -> None:
+    """Stopped within a pass or at its end, and continued from memory or from a checkpoint: the same bits."""
+    kept: list[Run] = []
+
+    def keep(run: Run, metrics: Any) -> None:
+        kept.append(run._replace(state=on_host(run.state)))
+
+    whole = train(learner, begun(learner), batches(learner), after=keep)
+    assert_bits(whole.state, fitted(learner).state, "looking on changes nothing")
+    within = [run for run in kept if run.passes < learner.passes]
+    stops = {run.step + run.passes: run for run in (within[:1] + within[len(within) // 2 :][:1] + within[-1:])}
+    stops |= {run.step + run.passes: run for run in kept if run.passes == 1}
+    for number, stop in stops.items():
+        assert_bits(train(learner, stop, batches(learner)).state, whole.state, f"continued from {stop[:2]}")
+        if number == min(stops, key=lambda each: abs(each - max(stops) // 2)):
+            with tempfile.TemporaryDirectory() as folder:
+                save(folder, learner, stop)
+                again = train(learner, restore(folder, learner, example(learner)), batches(learner))
+            assert (again.step, again.passes) == (whole.step, whole.passes)
+            assert_bits(again.state, whole.state, f"restored at {stop[:2]}")
+
+
+@law
+def the_number_of_devices_does_not_matter(learner: Any) -> None:
+    """Five steps on one device, on four, and with wide leaves split over two, end within 1e-5."""
+    meshes = [one_device(), make_mesh(4)] + ([make_mesh(2, 2)] if learner.split else [])
+    ends = []
+    for mesh in meshes:
+        run = begun(learner, mesh=mesh)
+        for batch in list(batches(learner).read()) * (5 if learner.full_batch else 1):
+            run, _ = step(learner, run, pick(learner, batch.x), batch.weight, mesh)
+        ends.append(run.state)
+    assert begun(learner).step == 0
+    for mesh, end in zip(meshes[1:], ends[1:], strict=True):
+        assert_near(ends[0], end, f"1 device and a mesh of {dict(mesh.shape)}")
+
+
+@law
+def padding_changes_nothing(learner: Any) -> None:
+    """Rows of weight 0 may hold anything; without them the step is the same; a batch of them alone does no harm."""
+    run, real = begun(learner), take_rows(example(learner), np.arange(24))
+    padded = take_rows(example(learner), np.arange(BATCH))
+    weight = (np.arange(BATCH) < 24).astype(np.float32)
+    clean, seen = step(learner, run, padded, weight)
+    garbage, _ = step(learner, run, spoil(padded, weight == 0), weight)
+    assert_bits(clean.state, garbage.state, "garbage of weight 0")
+    bare, _ = step(learner, run, real, np.ones(24, np.float32))
+    assert_near(bare.state, clean.state, "with and without padding")
+    _, again = step(learner, run, spoil(padded, weight == 0), weight)
+    assert_bits(dict(seen), dict(again), "metrics with garbage of weight 0")
+    empty, _ = step(learner, run, padded, np.zeros(BATCH, np.float32))
+    ended = training._finish(learner, default_mesh(), run.key, clean.state, np.uint32(0))
+    for leaf in leaves((empty.state, ended)):
+        assert leaf.dtype.kind != "f" or np.isfinite(leaf).all(), "a batch of padding alone"
+
+
+def spoil(x: Any, where: np.ndarray) -> Any:
+    """Large numbers in these rows; in whole numbers, another one that is there."""
+
+    def put(leaf: np.ndarray) -> np.ndarray:
+        leaf = np.array(leaf)
+        leaf[where] = 1e4 if leaf.dtype.kind == "f" else leaf.max() - leaf[where]
+        return leaf
+
+    return jax.tree.map(put, x)
+
+
+@law
+def codes_do_not_depend_on_company(learner: Any) -> None:
+    """Reversed, or a few alone: every row has the same code, to the bit. On the NumPy path too."""
+    run, data = fitted(learner), items(learner)
+    count = count_rows(data)
+    for mesh in (default_mesh(), one_device()) if hasattr(learner, "host_encode") else (default_mesh(),):
+        whole = transform(learner, run, data, mesh, rows=64)
+        back = transform(learner, run, take_rows(data, np.arange(count)[::-1]), mesh, rows=64)
+        assert_bits(whole, back[::-1], "reversed")
+        assert_bits(whole[5:8], transform(learner, run, take_rows(data, slice(5, 8)), mesh, rows=64), "three alone")
+
+
+@law
+def codes_are_rows_of_float32(learner: Any) -> None:
+    """One finite row of float32 per row (or per item of Locals)."""
+    codes = transform(learner, fitted(learner), items(learner))
+    assert codes.ndim == 2, f"codes have shape {codes.shape}"
+    assert codes.shape[0] == count_rows(items(learner))
+    assert codes.shape[1] >= 1
+    state = jax.tree.map(jnp.asarray, on_host(fitted(learner).state))
+    direct = jax.eval_shape(learner.encode, state, items(learner))
+    assert direct.dtype == jnp.float32, f"codes are {direct.dtype}"
+    assert direct.shape == codes.shape
+    assert np.isfinite(codes).all()
+    assert np.ptp(codes, axis=0).max() > 0, "every row has the same code"
+
+
+@law
+def nothing_is_encoded_before_the_first_finish(learner: Any) -> None:
+    """An error in words, unless nothing is learned."""
+    if learner.passes == 0:
+        return
+    run, x = begun(learner), one_batch(learner)
+    for each in (run, step(learner, run, x, np.ones(count_rows(x), np.float32))[0]):
+        try:
+            transform(learner, each, items(learner))
+        except NotFittedError:
+            continue
+        raise AssertionError("a learner that has not finished a pass encoded")
+
+
+@law
+def checkpoints_keep_the_bits(learner: Any) -> None:
+    """Saved and restored: the same bits; rows of another width are refused with the name of a leaf."""
+    run = fitted(learner)
+    with tempfile.TemporaryDirectory() as folder:
+        save(folder, learner, run)
+        back = restore(folder, learner, example(learner))
+        assert_bits(run.state, back.state, "restored")
+        assert type(back.state) is type(run.state)
+        narrow = jax.tree.map(lambda leaf: leaf[:, :-4] if leaf.ndim == 2 else leaf, example(learner))
+        try:
+            other = shapes(start(learner, narrow).state)
+        except (SettingsError, TypeError, ValueError):
+            return  # the learner itself refuses that width
+        if other == shapes(run.state):
+            return
+        with pytest.raises(MismatchError, match=r"leaf '.+' of the checkpoint"):
+            restore(folder, learner, narrow)
+
+
+def shapes(state: Any) -> list[Any]:
+    """The shapes of the leaves."""
+    return [leaf.shape for leaf in jax.tree.leaves(state)]
+
+
+@law
+def the_seed_decides(learner: Any) -> None:
+    """The same seed, the same bits; another seed, other bits, if the learner draws. Nothing is kept between calls."""
+    x, key = example(learner), jax.random.key(0)
+    head = pick(learner, take_rows(x, slice(0, BATCH)))
+    state, weight = fitted(learner).state, jnp.ones(BATCH, jnp.float32)
+    for function, arguments in (
+        (learner.init, (key, head)),
+        (learner.step, (key, state, head, weight)),
+        (learner.finish, (key, state)),
+        (learner.encode, (state, items(learner))),
+    ):
+        assert program(function, *arguments) == program(function, *arguments), f"{function.__name__} keeps something"
+    assert_bits(fitted(learner).state, learned(learner).state, "the same seed twice")
+    first, other = begun(learner).state, begun(learner, seed=1).state
+    if any((a != b).any() for a, b in zip(leaves(first), leaves(other), strict=True)):
+        ends = leaves(fitted(learner).state), leaves(learned(learner, seed=1).state)
+        assert any((a != b).any() for a, b in zip(*ends, strict=True)), "the seed changes the start but not the end"
+
+
+def program(function: Any, *arguments: Any) -> str:
+    """What a function computes, traced anew, with its constants: hidden state shows as another program."""
+    traced = jax.make_jaxpr(lambda *these: function(*these))(*arguments)
+    constants = [np.asarray(each).tobytes() for each in traced.consts]
+    return re.sub("0x[0-9a-f]+", "", str(traced)) + str(constants)
+
+
+@law
+def unlabelled_rows_never_train(learner: Any) -> None:
+    """Labels of -1 are padding to a learner of labels, and nothing at all to any other."""
+    x = example(learner)
+    if "y" not in learner.needs:
+        parts = x if isinstance(x, Mapping) else {"x": x}
+        labelled = dict(parts, y=np.full(ROWS, -1, np.int32))
+        assert_bits(learned(learner).state, train(learner, begun(learner), batches(learner, labelled)).state, "y = -1")
+        return
+    hidden = np.arange(ROWS) % 4 == 0
+    ends = []
+    for values in (x["x"], spoil(x["x"], hidden)):
+        data = x | {"x": values, "y": np.where(hidden, -1, x["y"]).astype(np.int32)}
+        ends.append(train(learner, begun(learner), batches(learner, data)).state)
+    assert_bits(ends[0], ends[1], "garbage in rows without a label")
+    assert any((a != b).any() for a, b in zip(leaves(ends[0]), leaves(fitted(learner).state), strict=True))
+
+
+@law
+def metrics_are_finite_numbers(learner: Any) -> None:
+    """Every step's metrics are finite scalars under the same names."""
+    names: list[set[str]] = []
+
+    def look(run: Run, metrics: Mapping[str, Any]) -> None:
+        names.append(set(metrics))
+        for name, value in metrics.items():
+            assert np.ndim(value) == 0, f"{name} has shape {np.shape(value)}"
+            assert np.isfinite(np.asarray(value, np.float64)), f"{name} is {value}"
+
+    train(learner, begun(learner), batches(learner), after=look)
+    assert len({frozenset(each) for each in names if each}) <= 1, "the names change"  # none at the end of a pass
+
+
+@law
+def the_numpy_path_agrees(learner: Any) -> None:
+    """`host_step` and `host_encode` are the JAX functions within 1e-5; bits where |value| > 1e-4."""
+    if hasattr(learner, "host_step"):
+        mesh, run = one_device(), begun(learner, mesh=one_device())
+        state = on_host(run.state)
+        for batch in batches(learner).read():
+            x = pick(learner, batch.x)
+            state, metrics = learner.host_step(jax.random.fold_in(run.key, run.step), state, x, batch.weight)
+            run, wanted = step(learner, run, x, batch.weight, mesh)
+            assert_near(run.state, state, "host_step")
+            assert set(metrics) == set(wanted)
+    if hasattr(learner, "host_encode"):
+        state, data = fitted(learner).state, items(learner)
+        host = learner.host_encode(on_host(state), data)
+        assert isinstance(host, np.ndarray)
+        assert host.dtype == np.float32
+        agree(learner, transform(learner, fitted(learner), data), host)
+
+
+@law
+def affine_is_encode(learner: Any) -> None:
+    """A learner that says it is x @ matrix + offset is that."""
+    if hasattr(learner, "affine"):
+        matrix, offset = (np.asarray(part, np.float64) for part in learner.affine(fitted(learner).state))
+        product = rows().reshape(ROWS, -1) @ matrix + offset
+        agree(learner, transform(learner, fitted(learner), items(learner)), product)
+
+
+def agree(learner: Any, jax_codes: np.ndarray, codes: np.ndarray) -> None:
+    """Two ways to the same features."""
+    assert_near(jax_codes, np.asarray(codes, np.float32), "features by two ways")
+    if learner.hash:
+        clear = np.abs(jax_codes) > 1e-4
+        assert ((jax_codes > 0) == (codes > 0))[clear].all()
