@@ -115,6 +115,7 @@ class Autoencoder(Learner):
     ((5, 4), True)
     """
 
+    scratch: ClassVar[tuple[str, ...]] = ("optimiser*", "count", "passes")
     split: ClassVar[Mapping[str, int]] = {"*kernel": 1}
     hidden: tuple[int, ...] = (512, 256)
     code: int = 64
