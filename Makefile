@@ -89,7 +89,7 @@ bench: .venv-bench/ready
 lock:
 	@"$(PYTHON)" -m venv .venv-lock && .venv-lock/bin/python $(PIP) install uv
 	@.venv-lock/bin/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --fork-strategy fewest \
-		--generate-hashes --upgrade --no-header --no-annotate --no-config --default-index https://pypi.org/simple \
+		--generate-hashes --upgrade --no-header --no-annotate --no-config \
 		--output-file requirements.lock --quiet
 	@echo "requirements.lock is new; look at it with git diff, then make test."
 

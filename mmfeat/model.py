@@ -1,4 +1,4 @@
-"""A `Model` is a fitted chain, how its input was decoded, and where it came from: what is saved, indexed, searched and classified with.
+"""A `Model` is a fitted chain, how its input was decoded, and where it came from: what is saved, indexed and searched with.
 
 On disk a model is a folder: `model.json` (settings, shapes, provenance), `model.safetensors` (the states' arrays) and `card.md`.
 Nothing in it is executed when it is read.
@@ -64,7 +64,7 @@ class Model:
         return self.chain.hash
 
     def source(self, data: Any) -> Source:
-        """What can be encoded, as a source: rows (n, d); pictures (n, h, w[, c]); a path, a picture, or a list of them; a source."""
+        """What can be encoded, as a source: rows (n, d); pictures (n, h, w[, c]); a path, a picture, or a list; a source."""
         if hasattr(data, "read") and hasattr(data, "groups"):
             return data
         if isinstance(data, Images | Mapping):
@@ -141,7 +141,7 @@ class Model:
         }
         with new_folder(path, overwrite) as folder:
             write_bytes(folder / "model.safetensors", data)
-            write_json(folder / "model.json", described)
+            write_json(folder / "model.json", {**described, "checksum": sha256_bytes(canonical_json(described))})
             write_bytes(folder / "card.md", _card(self).encode())
         return Path(path)
 
@@ -153,15 +153,12 @@ def load(path: str | os.PathLike[str], mesh: Mesh | None = None) -> Model:
         raise UsageError(
             "a model is a folder with model.json", str(path), "check the path, or fit one with `mmfeat fit`"
         )
-    described = read_json(folder / "model.json")
-    if not isinstance(described, dict) or described.get("format") != FORMAT:
-        found = described.get("format") if isinstance(described, dict) else type(described).__name__
-        raise MismatchError(f'this version reads "{FORMAT}"', repr(found), "use the mmfeat that wrote it, or fit again")
+    described = _described(folder / "model.json")
     data = _checked(folder / described["tensors"]["file"], described["tensors"]["sha256"])
     from safetensors.numpy import load as load_tensors
 
     chain, forms = from_json(described["chain"]), _forms_from_json(described["forms"])
-    model = Model(
+    return Model(
         chain,
         _states(chain, forms, load_tensors(data), folder),
         forms,
@@ -170,11 +167,19 @@ def load(path: str | os.PathLike[str], mesh: Mesh | None = None) -> Model:
         described["provenance"],
         mesh,
     )
-    if model.sha256 != described["sha256"]:
-        raise DamagedError(
-            f"{folder / 'model.json'} must match its own checksum", "another content", "restore it from a copy"
+
+
+def _described(path: Path) -> dict[str, Any]:
+    """model.json, checked: of this format, and as it was written."""
+    found = read_json(path)
+    rest = {key: value for key, value in found.items() if key != "checksum"} if isinstance(found, dict) else {}
+    if rest.get("format") != FORMAT:
+        raise MismatchError(
+            f'this version reads "{FORMAT}"', repr(rest.get("format")), "use the mmfeat that wrote it, or fit again"
         )
-    return model
+    if found.get("checksum") != sha256_bytes(canonical_json(rest)):
+        raise DamagedError(f"{path} must match its checksum", "another content", "restore it from a copy, or fit again")
+    return rest
 
 
 def _checked(path: Path, sha256: str) -> bytes:
@@ -242,7 +247,7 @@ def _forms_from_json(data: Sequence[Any]) -> tuple[Any, ...]:
 def _safetensors(tensors: Mapping[str, np.ndarray]) -> bytes:
     from safetensors.numpy import save
 
-    return save({name: np.ascontiguousarray(tensors[name]) for name in sorted(tensors)})
+    return save({name: np.asarray(tensors[name], order="C") for name in sorted(tensors)})
 
 
 def _pictures(data: Any, decode: Any) -> Source:
@@ -266,8 +271,10 @@ def _card(model: Model) -> str:
     facts = "\n".join(f"- {key}: {value}" for key, value in sorted(model.provenance.items()))
     kind = "bits" if model.hash else "floats"
     return (
-        f"# A model of mmfeat {mmfeat.__version__}\n\nIt gives {kind} and was learned without labels unless classes are named below.\n\n"
-        f"## Stages\n\n{stages}\n\n## Pictures are decoded as\n\n- `{model.decode!r}`\n\n## Learned from\n\n{facts or '- (not recorded)'}\n\n"
+        f"# A model of mmfeat {mmfeat.__version__}\n\n"
+        f"It gives {kind} and was learned without labels unless classes are named below.\n\n"
+        f"## Stages\n\n{stages}\n\n## Pictures are decoded as\n\n- `{model.decode!r}`\n\n"
+        f"## Learned from\n\n{facts or '- (not recorded)'}\n\n"
         f"## Classes\n\n{', '.join(model.classes) or 'none'}\n\n## Use\n\n"
         "```python\nimport mmfeat\n\nmodel = mmfeat.load('this folder')\nfeatures = model.encode('a folder of pictures')\n```\n"
     )

@@ -1,0 +1,107 @@
+"""A chain fitted stage by stage gives what its learners give one after another."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from mmfeat.arrays import Locals
+from mmfeat.chain import Chain, Encoder, Pool
+from mmfeat.errors import DataError, SettingsError
+from mmfeat.learner import default_batches, start, train, transform
+from mmfeat.learners import Lsh, Pca
+from mmfeat.stages import _some_locals, fit_chain
+from mmfeat.stream import ArraySource
+
+ROWS = np.random.default_rng(0).normal(size=(700, 12)).astype(np.float32) * np.arange(1, 13, dtype=np.float32) + 5
+
+
+def test_a_chain_of_two_is_the_second_fitted_on_the_first() -> None:
+    fitted = fit_chain(Chain(Pca(6), Lsh(bits=8)), ROWS, seed=3)
+    pca = train(Pca(6), start(Pca(6), ROWS), default_batches(Pca(6), ROWS, seed=3))
+    middle = transform(Pca(6), pca, ROWS)
+    np.testing.assert_allclose(np.abs(fitted.states[0].mean), np.abs(ROWS.mean(0)), rtol=1e-5)
+    np.testing.assert_allclose(fitted.states[1].mean, middle.mean(0), atol=1e-4)
+
+
+def test_at_most_fit_rows_are_seen_and_they_depend_on_the_seed() -> None:
+    counts = np.arange(1000, dtype=np.float32)[:, None]
+    means = {
+        seed: float(fit_chain(Chain(Lsh(bits=2), fit_rows=10), counts, seed=seed).states[0].mean[0]) for seed in (0, 1)
+    }
+    assert means[0] != means[1]
+    for seed, mean in means.items():
+        from mmfeat.stream import permutation
+
+        assert mean == pytest.approx(counts[permutation(1000, seed, 2**61)[:10]].mean(), rel=1e-5)
+
+
+def test_streaming_everything_equals_a_sample_of_everything() -> None:
+    sampled = fit_chain(Chain(Pca(6), Lsh(bits=8)), ROWS, seed=1)
+    streamed = fit_chain(Chain(Pca(6), Lsh(bits=8), fit_rows=None), ROWS, seed=1)
+    for a, b in zip(sampled.states[0], streamed.states[0], strict=True):
+        np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=2e-3, atol=2e-3)
+    np.testing.assert_allclose(sampled.states[1].mean, streamed.states[1].mean, atol=1e-3)
+
+
+def test_affine_neighbours_fold_into_one_product() -> None:
+    fitted = fit_chain(Chain(Pca(6, whiten=True), Lsh(bits=16), Lsh(bits=8)), ROWS)
+    folded = Encoder(fitted.chain.stages, fitted.states)
+    assert [len(stages) for _, stages, _ in folded.parts] == [1]
+    x = ROWS[:256]
+    for stage, state in zip(fitted.chain.stages, fitted.states, strict=True):
+        x = np.asarray(stage.encode(state, x))
+    np.testing.assert_allclose(np.asarray(folded(ROWS[:256])), x, rtol=1e-3, atol=1e-3)
+
+
+def test_locals_are_chosen_by_seed_and_item_alone_and_never_from_padding() -> None:
+    random = np.random.default_rng(0)
+    values = random.normal(size=(5, 30, 3)).astype(np.float32)
+    weight = (random.uniform(size=(5, 30)) < 0.5).astype(np.float32)
+    values[weight == 0] = np.nan
+    out = Locals(values, np.zeros((5, 30, 2), np.float32), weight)
+    items = np.array([10, 11, 12, 13, 14])
+    everything, owners = _some_locals(out, items, np.ones(5, bool), 4, seed=7)
+    assert np.isfinite(everything).all()
+    assert (np.bincount(owners - 10) <= 4).all()
+    alone, _ = _some_locals(Locals(*(part[2:3] for part in out)), items[2:3], np.ones(1, bool), 4, seed=7)
+    np.testing.assert_array_equal(alone, everything[owners == 12])
+
+
+def test_a_learner_that_ends_in_nan_is_named() -> None:
+    bad = ROWS.copy()
+    bad[3, 4] = np.nan
+    with pytest.raises(DataError, match="Pca must end in finite numbers"):
+        fit_chain(Chain(Pca(3)), bad)
+
+
+def test_streaming_local_descriptors_is_refused() -> None:
+    class Fixed:
+        def __call__(self, x: np.ndarray) -> Locals:
+            return Locals(x[:, None, :], x[:, None, :2], x[:, :1] * 0 + 1)
+
+    with pytest.raises(SettingsError, match="streams vectors"):
+        fit_chain(Chain(Fixed(), Lsh(bits=4), Pool(), fit_rows=None), ROWS)
+
+
+def test_dict_sources_carry_what_learners_need() -> None:
+    class Needy(Lsh):
+        needs = ("x", "y")
+
+        def init(self, key, x):  # type: ignore[no-untyped-def]
+            return super().init(key, x["x"])
+
+        def step(self, key, state, x, weight):  # type: ignore[no-untyped-def]
+            return super().step(key, state, x["x"], weight)
+
+    labels = np.where(np.arange(700) % 2, 1, -1).astype(np.int32)
+    fitted = fit_chain(Chain(Needy(bits=4)), ArraySource(ROWS), labels=labels, classes=2)
+    np.testing.assert_allclose(fitted.states[0].mean, ROWS[labels >= 0].mean(0), rtol=1e-4)  # unlabelled rows weigh 0
+
+
+def test_settings_of_a_chain_survive_fitting() -> None:
+    chain = Chain(Pca(6), Lsh(bits=8), fit_rows=50)
+    assert fit_chain(chain, ROWS).chain == chain
+    assert replace(Pca(6), dims=5) != Pca(6)
