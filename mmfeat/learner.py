@@ -24,7 +24,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from mmfeat.arrays import count_rows
-from mmfeat.errors import DataError, NotFittedError, ShapeError
+from mmfeat.errors import DataError, MismatchError, NotFittedError, ShapeError
 from mmfeat.mesh import default_mesh, on_host, put_batch, put_state, state_shardings, strong
 from mmfeat.stream import Batches, as_source
 
@@ -193,8 +193,15 @@ def train(learner: Any, run: Run, batches: Batches, mesh: Mesh | None = None, af
     host = use_host(learner, "host_step", mesh)
     run = run._replace(state=put_state(run.state, mesh, learner.split))
     whole: list[tuple[Any, Array]] = []
+    steps = batches.steps
     while run.passes < learner.passes:
-        done = run.step - run.passes * batches.steps
+        done = run.step - run.passes * steps
+        if not 0 <= done <= steps:
+            raise MismatchError(
+                f"a run of {run.step} steps in {run.passes} passes continues with the batches it began with",
+                f"batches of {steps} steps a pass",
+                "use the same data and batch size",
+            )
         for x, weight in _feed(learner, batches, run.passes, done, mesh, host, whole):
             if host:
                 key = jax.random.fold_in(run.key, run.step)
@@ -218,15 +225,15 @@ def _feed(
     learner: Any, batches: Batches, epoch: int, first: int, mesh: Mesh, host: bool, whole: list[tuple[Any, Array]]
 ) -> Iterator[tuple[Any, Array]]:
     """The batches of a pass as the learner needs them, on the devices. A full batch is laid there once and kept in `whole`."""
-    if whole and first == 0:
-        yield whole[0]
+    if whole:
+        yield from whole[first:]
         return
     for batch in batches.read(0 if learner.full_batch else epoch, first):
         x, weight = pick(learner, batch.x), batch.weight
         if "y" in learner.needs:
             weight = weight * (np.asarray(x["y"]) >= 0)  # unlabelled rows never train
         ready = (x, weight) if host else (put_batch(x, mesh), put_batch(weight, mesh))
-        if learner.full_batch:
+        if learner.full_batch and first == 0:
             whole.append(ready)
         yield ready
 
