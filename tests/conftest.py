@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sys
 import tempfile
@@ -13,7 +14,7 @@ import hypothesis
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-if str(ROOT) not in sys.path:  # a checkout that is not installed
+if importlib.util.find_spec("mmfeat") is None:  # a checkout that is not installed; an installed wheel is what is tested
     sys.path.insert(0, str(ROOT))
 
 _own = tempfile.TemporaryDirectory(prefix="mmfeat-tests-")

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import mmfeat
 from mmfeat.checkpoint import Checkpointer, latest, restore, save
 from mmfeat.errors import DamagedError, MismatchError, SettingsError, UsageError
 from mmfeat.learner import Learner, Run, default_batches, start, train
@@ -188,7 +189,7 @@ train(LONG, start(LONG, X), default_batches(LONG, X), after=slowly)
 
 
 def test_killed_at_any_instant_it_resumes_to_the_same_bits(tmp_path: Path) -> None:
-    paths = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[1])])
+    paths = os.pathsep.join([str(Path(__file__).parent), str(Path(mmfeat.__file__).parents[1])])
     child = subprocess.Popen(
         [sys.executable, "-c", CHILD, str(tmp_path)], stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": paths}
     )
