@@ -39,7 +39,7 @@ def search(
         from rich.console import Console
 
         for result in results.plain():
-            Console().print(result_table(result))
+            Console().print(result_table(result, results.unit))
     else:
         typer.echo(plain_results(results.plain()))
     if html is not None:

@@ -252,16 +252,17 @@ def _safetensors(tensors: Mapping[str, np.ndarray]) -> bytes:
 
 def _pictures(data: Any, decode: Any) -> Source:
     """Pictures in whatever form a person has them: arrays, PIL images, paths, a folder."""
+    from mmfeat.media.decode import decode as decode_file
     from mmfeat.media.source import ArrayImages, ImageSource
     from mmfeat.media.walk import walk
 
     if isinstance(data, str | os.PathLike):
         items = walk(Path(data))
         return ImageSource(items, decode, rows=items.images)
-    if not isinstance(data, Sequence | np.ndarray):
+    if not isinstance(data, Sequence | np.ndarray) or (isinstance(data, np.ndarray) and data.ndim == 2):
         data = [data]
     if len(data) and isinstance(data[0], str | os.PathLike):
-        data = [Path(path).read_bytes() for path in data]
+        data = [decode_file(path, decode) for path in data]
     return ArrayImages(list(data), decode)
 
 

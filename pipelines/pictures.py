@@ -41,7 +41,7 @@ def view(answer: Answer, side: int = 160) -> Any:
     from mmfeat.visualise.results import QueryResult, Thumb
     from mmfeat.visualise.thumbnails import thumbnail
 
-    def image(source: Any, item: str) -> bytes | None:
+    def image(source: Any, item: str, side: int = side) -> bytes | None:
         if source is None:
             return None
         if isinstance(source, np.ndarray) and source.ndim == 1:
@@ -50,7 +50,7 @@ def view(answer: Answer, side: int = 160) -> Any:
         return None if found is None else thumbnail(found, side)
 
     def thumb(item: str, source: Any, label: str | None = None, distance: float | int | None = None) -> Thumb:
-        data = image(source, item)
+        data = image(source, item, 2 * side if distance is None else side)
         gone = "the file cannot be read any more" if isinstance(source, Path) and data is None else None
         return Thumb(data, item, label, distance, gone)
 

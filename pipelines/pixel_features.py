@@ -32,9 +32,8 @@ class PixelFeatures:
     def chain(self, items: Any) -> Any:
         """Pixels → the learner; patches → the learner if it takes local descriptors. Default: PCA to 64 numbers."""
         from mmfeat.chain import Chain
-        from mmfeat.descriptors.patches import Patches
-        from mmfeat.descriptors.pixels import Pixels
-        from mmfeat.learners.whitening import Pca
+        from mmfeat.descriptors import Patches, Pixels
+        from mmfeat.learners import Pca
 
         learner = self.learner if self.learner is not None else Pca(64)
         return Chain(Patches() if learner.locals else Pixels(), learner, fit_rows=self.fit_rows)

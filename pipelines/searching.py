@@ -98,7 +98,7 @@ class Results(Sequence[Answer]):
         """A self-contained HTML page."""
         from mmfeat.visualise.pages import search_page
 
-        return search_page(self.views(), self.facts)
+        return search_page(self.views(), self.facts, unit=self.unit)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the page to a file."""
@@ -110,7 +110,12 @@ class Results(Sequence[Answer]):
     def _repr_html_(self) -> str:
         from mmfeat.visualise.pages import notebook_html
 
-        return notebook_html(self.views(120))
+        return notebook_html(self.views(120), unit=self.unit)
+
+    @property
+    def unit(self) -> str:
+        """What distances count: bits, or nothing."""
+        return "bits" if self.facts.get("distance") == "hamming" else ""
 
 
 class Searcher:

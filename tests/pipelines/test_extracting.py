@@ -1,0 +1,115 @@
+"""Extraction: every file one status, every part once, a rerun makes only what is missing."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from fixtures_pictures import write_folder
+
+from mmfeat.arrays import pack_bits
+from mmfeat.errors import MismatchError, SettingsError, UsageError
+from mmfeat.media.walk import walk
+from mmfeat.model import Model
+from mmfeat.pipelines import extracting
+from mmfeat.pipelines.extracting import extract, read_features
+from mmfeat.pipelines.fitting import fit
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = write_folder(tmp_path_factory.mktemp("pictures"), 30)
+    (root / "china" / "broken.jpg").write_bytes((root / "china" / "crop 000.jpg").read_bytes()[:900])
+    (root / "notes.txt").write_text("not a picture")
+    return root
+
+
+@pytest.fixture(scope="module")
+def model(folder: Path) -> Model:
+    return fit("pixel-codes", folder, settings={"side": 8, "bits": 24})
+
+
+@pytest.fixture
+def _small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(extracting, "PART", 8)
+
+
+@pytest.mark.usefixtures("_small_parts")
+def test_every_file_ends_in_one_status_and_counts_agree(folder: Path, model: Model, tmp_path: Path) -> None:
+    result = extract(model, walk(folder), tmp_path / "f")
+    assert (result.done, result.failed, result.skipped, result.exit_code) == (30, 1, 1, 1)
+    table = pq.read_table(tmp_path / "f" / "items.parquet").to_pydict()
+    status = dict(zip(table["id"], table["status"], strict=True))
+    assert status["china/broken.jpg"] == "failed"
+    assert status["notes.txt"] == "skipped"
+    assert all(reason for state, reason in zip(table["status"], table["reason"], strict=True) if state != "done")
+    ids, codes = read_features(tmp_path / "f")
+    assert ids == [one for one, state in status.items() if state == "done"]
+    assert codes.shape == (30, 3)
+    direct = model.encode([folder / one for one in ids])
+    np.testing.assert_array_equal(codes, pack_bits(direct))
+
+
+@pytest.mark.usefixtures("_small_parts")
+def test_a_rerun_makes_only_what_is_missing_and_ends_the_same(folder: Path, model: Model, tmp_path: Path) -> None:
+    extract(model, walk(folder), tmp_path / "f", dtype="float32")
+    before = {path: path.read_bytes() for path in sorted((tmp_path / "f").rglob("*")) if path.is_file()}
+    times = {path: path.stat().st_mtime_ns for path in before}
+    lost = tmp_path / "f" / "parts" / "part-00001.json"
+    lost.unlink()
+    result = extract(model, walk(folder), tmp_path / "f", dtype="float32")
+    assert (result.done, result.new_failures, result.exit_code) == (30, 0, 0)  # the failure is not new
+    assert {path: path.read_bytes() for path in before} == before
+    assert (tmp_path / "f" / "parts" / "part-00000.npy").stat().st_mtime_ns == times[
+        tmp_path / "f" / "parts" / "part-00000.npy"
+    ]
+
+
+@pytest.mark.usefixtures("_small_parts")
+def test_a_killed_extraction_goes_on(
+    folder: Path, model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    extract(model, walk(folder), tmp_path / "whole")
+    replace, count = os.replace, [0]
+
+    def dying(source: str, target: str) -> None:
+        count[0] += 1
+        if count[0] == 5:
+            raise KeyboardInterrupt
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", dying)
+    with pytest.raises(KeyboardInterrupt):
+        extract(model, walk(folder), tmp_path / "f")
+    monkeypatch.setattr(os, "replace", replace)
+    extract(model, walk(folder), tmp_path / "f")
+    for path in (tmp_path / "whole").rglob("*"):
+        if path.is_file():
+            assert (tmp_path / "f" / path.relative_to(tmp_path / "whole")).read_bytes() == path.read_bytes(), path
+
+
+def test_another_model_other_items_and_foreign_folders_are_refused(folder: Path, model: Model, tmp_path: Path) -> None:
+    items = walk(folder)
+    extract(model, items, tmp_path / "f")
+    other = fit("pixel-codes", folder, settings={"side": 8, "bits": 16})
+    with pytest.raises(MismatchError, match="the model it was begun with"):
+        extract(other, items, tmp_path / "f")
+    with pytest.raises(MismatchError, match="the items it was begun with"):
+        extract(model, items.select(np.arange(5)), tmp_path / "f")
+    with pytest.raises(UsageError, match="never overwritten"):
+        extract(model, items, folder)
+    with pytest.raises(SettingsError, match="of a hash"):
+        extract(
+            fit("pixel-features", folder, settings={"side": 8, "learner": None}), items, tmp_path / "g", dtype="bits"
+        )
+
+
+def test_half_precision_is_the_rounded_float(folder: Path, model: Model, tmp_path: Path) -> None:
+    extract(model, walk(folder), tmp_path / "f", dtype="float16")
+    _, values = read_features(tmp_path / "f")
+    assert values.dtype == np.float16
+    whole = model.encode(folder)
+    np.testing.assert_array_equal(values, whole[np.isfinite(whole).all(axis=1)].astype(np.float16))
