@@ -1,0 +1,106 @@
+"""VLAD: what is left of the local descriptors of a picture after quantisation, summed per codeword.
+
+H. Jégou, M. Douze, C. Schmid, P. Pérez, "Aggregating local descriptors into a compact image representation", CVPR 2010.
+Power law: H. Jégou, O. Chum, "Negative evidences and co-occurrences in image retrieval", ECCV 2012.
+Intra-normalisation: R. Arandjelović, A. Zisserman, "All about VLAD", CVPR 2013.
+
+    v_k = Σ over locals x with k(x) = k of (x - c_k),    k(x) = the nearest codeword
+    v ← sign(v) |v|^α;   v_k ← v_k / ‖v_k‖ if `intra`;   v ← v / ‖v‖
+
+The codebook is k-means on the locals, and is all that is learned.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+
+from mmfeat.arrays import Locals
+from mmfeat.errors import SettingsError, ShapeError
+from mmfeat.learner import Learner, Metrics
+from mmfeat.learners.kmeans import KMeans, KMeansState, nearest, sum_by
+
+__all__ = ["Vlad"]
+
+Array = Any
+
+
+@dataclass(frozen=True)
+class Vlad(Learner):
+    """Vector of locally aggregated descriptors; its state is that of its codebook.
+
+    codebook: the k-means of K clusters; its passes and batch are those of the training.
+    power: the exponent α of the signed power law; 1 leaves the sums as they are, 0.5 tames descriptors that repeat.
+    intra: scale the sum of every codeword to length 1 before the whole: no codeword outweighs the others.
+
+    >>> import jax, numpy as np
+    >>> learner = Vlad(KMeans(2))
+    >>> state = learner.init(jax.random.key(0), np.eye(3, dtype=np.float32))
+    >>> x = Locals(np.ones((4, 5, 3), np.float32), np.zeros((4, 5, 2), np.float32), np.ones((4, 5), np.float32))
+    >>> learner.encode(state, x).shape
+    (4, 6)
+    """
+
+    locals: ClassVar[bool] = True
+    codebook: KMeans = KMeans(64)  # noqa: RUF009 - it is frozen
+    power: float = 0.5
+    intra: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 < self.power <= 1:
+            raise SettingsError(
+                "the power law has an exponent in (0, 1]", f"power={self.power}", "0.5 is usual, 1 is off"
+            )
+
+    @property
+    def passes(self) -> int:  # type: ignore[override]
+        """Passes over the data: the codebook's."""
+        return self.codebook.passes
+
+    @property
+    def batch(self) -> int:  # type: ignore[override]
+        """Locals per step: the codebook's."""
+        return self.codebook.batch
+
+    @property
+    def init_rows(self) -> int:  # type: ignore[override]
+        """Locals that `init` sees at the most: the codebook's."""
+        return self.codebook.init_rows
+
+    def init(self, key: Array, x: Array) -> KMeansState:
+        """The first codebook, from locals as rows (n, d)."""
+        return self.codebook.init(key, x)
+
+    def step(self, key: Array, state: KMeansState, x: Array, weight: Array) -> tuple[KMeansState, Metrics]:
+        """A batch of locals as rows (n, d) for the codebook."""
+        return self.codebook.step(key, state, x, weight)
+
+    def finish(self, key: Array, state: KMeansState) -> KMeansState:
+        """The codebook's end of a pass."""
+        return self.codebook.finish(key, state)
+
+    def encode(self, state: KMeansState, x: Locals) -> Array:
+        """Locals (B, L, d) to rows (B, K * d) float32 of length 1; an item without locals of weight gives zeros."""
+        if not isinstance(x, Locals):
+            raise ShapeError(
+                "Vlad encodes whole Locals", type(x).__name__, "put a descriptor such as Patches before it"
+            )
+        values = jnp.asarray(x.values, jnp.float32)
+        codes = nearest(state.means, values.reshape(-1, values.shape[-1]))[0].reshape(values.shape[:2])
+        residuals = jnp.where(x.weight[..., None] > 0, values - state.means[codes], jnp.float32(0))
+        clusters = state.means.shape[0]
+        sums = jax.vmap(lambda code, rest, weight: sum_by(code, rest, weight, clusters))(codes, residuals, x.weight)
+        if self.power != 1:
+            sums = jnp.sign(sums) * jnp.abs(sums) ** self.power
+        if self.intra:
+            sums = _unit(sums)
+        return _unit(sums.reshape(sums.shape[0], -1))
+
+
+def _unit(x: Array) -> Array:
+    """The last axis scaled to length 1; zeros stay zeros."""
+    length = jnp.sqrt((x * x).sum(axis=-1, keepdims=True))
+    return x / jnp.where(length > 0, length, jnp.float32(1))
