@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from mmfeat.errors import UsageError
-from mmfeat.indexes import Index, create, open_index
+from mmfeat.indexes import Index, create, open_index, segments, snapshot
 
 METRICS = {"hamming": "binary-flat", "l2": "float-flat", "cosine": "float-flat", "ip": "float-flat"}
 
@@ -113,8 +113,13 @@ def play(folder: Path, metric: str, dim: int, seed: int, steps: int) -> None:
 
 
 @pytest.mark.parametrize(("metric", "dim"), [("hamming", 30), ("hamming", 64), ("l2", 5), ("cosine", 3), ("ip", 4)])
-@pytest.mark.parametrize("seed", range(4))
-def test_random_history_equals_brute_force(tmp_path: Path, metric: str, dim: int, seed: int) -> None:
+@pytest.mark.parametrize(("seed", "small"), [(0, 1 << 20), (1, 1 << 20), (2, 0), (3, 300)])
+def test_random_history_equals_brute_force(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, metric: str, dim: int, seed: int, small: int
+) -> None:
+    # Nothing, something or everything counts as small: segments are mapped and searched one by one, or read and joined.
+    monkeypatch.setattr(segments, "SMALL", small)
+    monkeypatch.setattr(snapshot, "SMALL", small)
     play(tmp_path, metric, dim, seed, steps=12)
 
 
