@@ -40,7 +40,7 @@ def _kmeans(x: np.ndarray) -> Row:
     from mmfeat.learners import KMeans
 
     chain = mmfeat.Chain(KMeans(_CLUSTERS, passes=_PASSES), fit_rows=len(x))
-    centres = np.asarray(mmfeat.fit(chain, x).states[0].centres)
+    centres = np.asarray(mmfeat.fit(chain, x).states[0].means)
     errors = [float(np.mean(faiss.knn(x, c, 1)[0])) for c in (centres, _faiss(x).centroids)]
     timing = side_by_side(lambda: mmfeat.fit(chain, x), lambda: _faiss(x), 5)
     note = f"{_PASSES} passes, {_CLUSTERS} clusters, {_COLUMNS} columns; error {errors[0]:.3f} (FAISS {errors[1]:.3f})"
@@ -51,27 +51,30 @@ def _vlad(x: np.ndarray) -> Row:
     import faiss
 
     from mmfeat.arrays import Locals
-    from mmfeat.chain import Chain, Encoder
+    from mmfeat.chain import Encoder
+    from mmfeat.learner import default_batches, finished, start, train
     from mmfeat.learners import KMeans, Vlad
-    from mmfeat.stages import fit_chain
 
     items, count = 200, len(x) // 200
     values = x.reshape(items, count, _COLUMNS)
     where = np.zeros((items, count, 2), np.float32)
     data = Locals(values, where, np.ones((items, count), np.float32))
-    fitted = fit_chain(Chain(Vlad(KMeans(_CLUSTERS, passes=1))), data)
-    encoder = Encoder(fitted.chain.stages, fitted.states)
-    centres = np.asarray(fitted.states[0].codebook.centres)
+    learner = Vlad(KMeans(_CLUSTERS, passes=1))
+    state = finished(learner, train(learner, start(learner, x), default_batches(learner, x)))
+    encoder = Encoder((learner,), (state,))
+    centres = np.asarray(state.means)
 
     def rival() -> np.ndarray:
         out = np.zeros((items, _CLUSTERS, _COLUMNS), np.float32)
         nearest = faiss.knn(x, centres, 1)[1][:, 0]
         np.add.at(out, (np.repeat(np.arange(items), count), nearest), x - centres[nearest])
-        out = np.sign(out) * np.sqrt(np.abs(out))
-        return out / np.maximum(np.linalg.norm(out, axis=2, keepdims=True), 1e-12)
+        out = (np.sign(out) * np.sqrt(np.abs(out))).reshape(items, -1)
+        return out / np.linalg.norm(out, axis=1, keepdims=True)
 
+    differ = np.abs(np.asarray(encoder(data)) - rival()).max()
     timing = side_by_side(lambda: np.asarray(encoder(data)), rival, 5)
     note = (
         f"{_CLUSTERS} codewords of {_COLUMNS} columns, {count} locals an item; rival: FAISS's search and numpy.add.at"
     )
+    note += f"; largest difference {differ:.0e}"
     return stated("VLAD", timing, len(x), "locals/s", note)
