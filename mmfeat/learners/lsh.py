@@ -62,7 +62,8 @@ class Lsh(Learner):
 
     def step(self, key: Array, state: LshState, x: Array, weight: Array) -> tuple[LshState, Metrics]:
         """Add a batch (n, d) to the running mean."""
-        return state._replace(total=state.total + weight @ rows_of(x), count=state.count + weight.sum()), {}
+        x = jnp.where(weight[:, None] > 0, rows_of(x), jnp.float32(0))
+        return state._replace(total=state.total + weight @ x, count=state.count + weight.sum()), {}
 
     def finish(self, key: Array, state: LshState) -> LshState:
         """The mean of the pass, if the data are to be centred."""
@@ -74,6 +75,5 @@ class Lsh(Learner):
         return state.planes, -state.mean @ state.planes
 
     def encode(self, state: LshState, x: Array) -> Array:
-        """Rows (n, d) to (n, bits) float32; bit = value > 0."""
-        matrix, offset = self.affine(state)
-        return rows_of(x) @ matrix + offset[None, :]
+        """Rows (n, d) to (n, bits) float32; bit = value > 0. The mean goes first: a large one would cost digits afterwards."""
+        return jnp.matmul(rows_of(x) - state.mean[None, :], state.planes, precision=jax.lax.Precision.HIGHEST)
