@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import numbers
+import types
+import typing
 from collections.abc import Mapping
 from typing import Any
 
@@ -60,11 +63,15 @@ def parse_assignments(texts: list[str]) -> dict[str, Any]:
         if not sign or not name.strip():
             raise SettingsError("a setting is written name=value", text, "for example --set bits=64")
         try:
-            parsed = json.loads(value)
-        except json.JSONDecodeError:
+            parsed = json.loads(value, parse_constant=_no_number)
+        except ValueError:
             parsed = {"None": None, "True": True, "False": False}.get(value.strip(), value.strip())
         found[name.strip().replace("-", "_")] = from_json(parsed) if isinstance(parsed, list | dict) else parsed
     return found
+
+
+def _no_number(text: str) -> Any:
+    raise ValueError(text)  # NaN and infinity are no settings
 
 
 def replace_at(settings: Any, assignments: Mapping[str, Any]) -> Any:
@@ -87,16 +94,55 @@ def _replace(settings: Any, names: list[str], value: Any, whole: str) -> Any:
             f"{name_of(type(settings))} has the settings {', '.join(names_here)}", head, "use one of these"
         )
     old = getattr(settings, head)
-    new = _typed(old, value, whole) if not rest else _replace(old, rest, value, whole)
+    new = _typed(type(settings), head, old, value, whole) if not rest else _replace(old, rest, value, whole)
     return dataclasses.replace(settings, **{head: new})
 
 
-def _typed(old: Any, value: Any, name: str) -> Any:
-    """The value, if it can stand where the old one stood: an int may become a float, None may become anything."""
-    if old is None or value is None or dataclasses.is_dataclass(old):
-        return value
-    if isinstance(old, float) and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if type(old) is type(value) or (isinstance(old, int) and isinstance(value, float) and not isinstance(old, bool)):
-        return value
-    raise SettingsError(f"{name} is {type(old).__name__}, like {old!r}", repr(value), "give a value of that kind")
+def _typed(cls: type, field: str, old: Any, value: Any, name: str) -> Any:
+    """The value, if the field's annotation allows it: a whole number may stand for a float, a name for a settings object."""
+    try:
+        hint = typing.get_type_hints(cls).get(field, Any)
+    except NameError:  # annotations that only a type checker can resolve
+        hint = Any if old is None else type(old)
+    found = _fit(hint, value)
+    if found is _MISFIT:
+        kind = getattr(hint, "__name__", "") if isinstance(hint, type) else str(hint)
+        raise SettingsError(f"{name} is {kind}, like {old!r}", repr(value), "give a value of that kind")
+    return found
+
+
+_MISFIT = object()
+
+
+def _fit(hint: Any, value: Any) -> Any:
+    """The value as an annotation wants it, or _MISFIT."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        found = (_fit(each, value) for each in arguments)
+        return next((each for each in found if each is not _MISFIT), _MISFIT)
+    if tuple in (hint, origin):
+        return _fit_tuple(arguments, value)
+    if hint in (None, type(None)):
+        return None if value is None else _MISFIT
+    if hint is bool:
+        return value if isinstance(value, bool) else _MISFIT
+    if hint in (int, float):
+        kind = numbers.Integral if hint is int else numbers.Real
+        return hint(value) if isinstance(value, kind) and not isinstance(value, bool) else _MISFIT
+    if hint is str:
+        return value if isinstance(value, str) else _MISFIT
+    if value is None:
+        return None if hint is Any else _MISFIT
+    if isinstance(value, str) and (dataclasses.is_dataclass(hint) or getattr(hint, "_is_protocol", False)):
+        return from_json({"type": value})
+    return value
+
+
+def _fit_tuple(arguments: tuple[Any, ...], value: Any) -> Any:
+    if not isinstance(value, tuple | list):
+        return _MISFIT
+    if not arguments:
+        return tuple(value)
+    hints = arguments[:1] * len(value) if arguments[-1] is ... else arguments
+    found = tuple(_fit(hint, each) for hint, each in zip(hints, value, strict=False))
+    return _MISFIT if len(hints) != len(value) or any(each is _MISFIT for each in found) else found
