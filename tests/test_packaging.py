@@ -1,8 +1,7 @@
-"""What is shipped is what is here: packages, templates, dependencies, version, the checkout's finder, entry points, doctests."""
+"""What is shipped is what is here: packages, templates, dependencies, version, the checkout's finder, entry points."""
 
 from __future__ import annotations
 
-import doctest
 import importlib
 import os
 import subprocess
@@ -182,17 +181,6 @@ except errors.SettingsError as error:
     found = python(code, tmp_path, tmp_path, Path(str(mmfeat.__file__)).parents[1])
     assert said in found
     assert point in found
-
-
-@pytest.mark.parametrize("name", SOURCES)
-def test_doctests(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Walks mmfeat's modules: `pytest --doctest-modules` would import the moved folders a second time under other names."""
-    monkeypatch.chdir(tmp_path)
-    if ">>>" in SOURCES[name]:
-        result = doctest.testmod(importlib.import_module(name))
-        assert result.attempted > 0
-        assert result.failed == 0, "see what was printed"
-    assert {"indexes", "pipelines", "cli"} & set(sys.modules) == set()
 
 
 def test_every_module_can_be_imported() -> None:

@@ -53,7 +53,7 @@ def main(number: int, processes: int, port: int, folder: Path) -> None:
         with Checkpointer(folder / f"{name}-{processes}", learner, steps=4) as after:
             run = train(learner, run, batches, mesh, after)
         leaves = dict(zip(leaf_names(run.state), jax.tree.leaves(on_host(run.state)), strict=True))
-        np.savez(folder / f"{name}-{processes}-{number}.npz", **leaves, **{"run.step": run.step})
+        np.savez(folder / f"{name}-{processes}-{number}.npz", **leaves | {"run.step": np.asarray(run.step)})
 
 
 if __name__ == "__main__":
