@@ -26,7 +26,7 @@ from jax.sharding import Mesh
 from mmfeat.arrays import count_rows
 from mmfeat.errors import DataError, MismatchError, NotFittedError, ShapeError
 from mmfeat.mesh import default_mesh, on_host, put_batch, put_state, state_shardings, strong
-from mmfeat.stream import Batches, as_source
+from mmfeat.stream import Batches, as_source, permutation
 
 __all__ = [
     "Learner",
@@ -139,7 +139,7 @@ def sample(batches: Batches, rows: int) -> Any:
     """A seeded sample of at most `rows` readable rows of one group, as NumPy arrays."""
     source = batches.source
     groups = np.asarray(source.groups)
-    order = np.random.Generator(np.random.Philox(key=[(batches.seed or 0) % 2**64, 2**62])).permutation(len(source))
+    order = permutation(len(source), batches.seed or 0, 2**62)
     largest = np.bincount(groups - groups.min()).argmax() + groups.min()
     x, weight = source.read(np.sort(order[groups[order] == largest][:rows]))
     if not weight.any():

@@ -69,7 +69,8 @@ class ArraySource:
 
 def permutation(count: int, seed: int, epoch: int) -> np.ndarray:
     """A permutation of range(count) that depends on (seed, epoch) alone, on any machine (Philox counters)."""
-    return np.random.Generator(np.random.Philox(key=[seed % 2**64, epoch])).permutation(count)
+    key = np.array([seed % 2**64, epoch], np.uint64)  # a list with numbers from 2^63 on would become floats
+    return np.random.Generator(np.random.Philox(key=key)).permutation(count)
 
 
 @dataclass(frozen=True, eq=False)
