@@ -96,7 +96,7 @@ class Pool:
         for rows, columns in self.regions:
             cell = self._cell(x.where, rows, columns)
             for number in range(rows * columns):
-                parts.append(self._join(x.values, x.weight * (cell == number)))
+                parts.append(self._join(x.values, jnp.where(cell == number, x.weight, 0.0)))
         return jnp.concatenate(parts, axis=-1)
 
     @staticmethod

@@ -1,0 +1,201 @@
+"""Chains, pools, and the encoder that folds affine neighbours and runs NumPy paths between compiled parts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+import hypothesis.extra.numpy as hnp
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+from hypothesis import given
+
+from mmfeat.arrays import Images, Locals
+from mmfeat.chain import Chain, Encoder, Pool, apply_stage, is_fixed
+from mmfeat.errors import SettingsError, ShapeError
+from mmfeat.learner import Learner
+from mmfeat.learners.lsh import Lsh, LshState
+from mmfeat.mesh import make_mesh
+
+DRAW = np.random.default_rng(0)
+
+
+class Line(NamedTuple):
+    """matrix (d, k), offset (k,)."""
+
+    matrix: Any
+    offset: Any
+
+
+class Given(Learner):
+    """Never trained: its state is given."""
+
+    def init(self, key: Any, x: Any) -> Any:
+        return ()
+
+    def step(self, key: Any, state: Any, x: Any, weight: Any) -> Any:
+        return state, {}
+
+
+@dataclass(frozen=True)
+class Affine(Given):
+    """x @ matrix + offset."""
+
+    hash: ClassVar[bool] = False
+
+    def encode(self, state: Line, x: Any) -> Any:
+        return x.reshape(x.shape[0], -1) @ state.matrix + state.offset[None, :]
+
+    def affine(self, state: Line) -> Line:
+        return state
+
+
+@dataclass(frozen=True)
+class Bits(Affine):
+    """The same as a hash."""
+
+    hash: ClassVar[bool] = True
+
+
+@dataclass(frozen=True)
+class Square(Given):
+    """Not affine; doubles what it is on NumPy, to show where it ran."""
+
+    def encode(self, state: Any, x: Any) -> Any:
+        return x * x
+
+    def host_encode(self, state: Any, x: Any) -> Any:
+        assert isinstance(x, np.ndarray)
+        return 2 * x * x
+
+
+def line(d: int, k: int) -> Line:
+    return Line(DRAW.normal(size=(d, k)).astype(np.float32), DRAW.normal(size=k).astype(np.float32))
+
+
+def some_locals(items: int = 4, places: int = 6, width: int = 3) -> Locals:
+    where = DRAW.uniform(size=(items, places, 2)).astype(np.float32)
+    weight = (DRAW.uniform(size=(items, places)) > 0.3).astype(np.float32)
+    return Locals(DRAW.normal(size=(items, places, width)).astype(np.float32), where, weight)
+
+
+def test_chains_lie_flat_and_compare_by_what_they_hold() -> None:
+    one = Chain(Chain(Lsh(8), Pool()), Lsh(4), fit_rows=7)
+    assert one.stages == (Lsh(8), Pool(), Lsh(4))
+    assert one == Chain((Lsh(8), Pool(), Lsh(4)), fit_rows=7) == Chain(stages=(Lsh(8), Pool(), Lsh(4)), fit_rows=7)
+    assert hash(one) == hash(Chain(Lsh(8), Pool(), Lsh(4), fit_rows=7))
+    assert one != Chain(Lsh(8), Pool(), Lsh(4))
+    assert one.hash
+    assert not Chain(Lsh(8), Pool()).hash
+    assert [is_fixed(stage) for stage in one.stages] == [False, True, False]
+
+
+@pytest.mark.parametrize(("arguments", "named"), [((), {}), (((),), {}), ((Lsh(),), {"rows": 3}), ((), {"stages": ()})])
+def test_a_chain_of_nothing_is_refused(arguments: Any, named: Any) -> None:
+    with pytest.raises(SettingsError, match="one stage or more"):
+        Chain(*arguments, **named)
+
+
+def test_what_is_no_stage_is_refused() -> None:
+    with pytest.raises(SettingsError, match="a descriptor, a pool or a learner; got 3"):
+        Chain(Lsh(), 3)
+    with pytest.raises(SettingsError, match=r"Pool\.kind"):
+        Pool(kind="median")
+    with pytest.raises(ShapeError, match="Put a descriptor before it"):
+        Pool()(np.zeros((2, 3)))  # type: ignore[arg-type]
+    with pytest.raises(ShapeError, match="Affine learns from rows"):
+        apply_stage(Affine(), line(3, 2), Images(np.zeros((1, 2, 2, 1)), np.zeros((1, 2))))
+
+
+@given(
+    hnp.arrays(np.float32, (2, 5, 2), elements=st.floats(-4, 4, width=16)),
+    hnp.arrays(np.float32, (2, 5, 2), elements=st.floats(0, 1, width=16)),
+    hnp.arrays(np.float32, (2, 5), elements=st.sampled_from([0.0, 1.0])),
+    st.sampled_from(["max", "mean", "sum"]),
+)
+def test_pooling_is_a_loop_over_regions(values: Any, where: Any, weight: Any, kind: str) -> None:
+    regions = ((1, 1), (2, 3))
+    pooled = np.asarray(Pool(regions, kind)(Locals(values, where, weight)))
+    for item in range(2):
+        wanted: list[Any] = []
+        for rows, columns in regions:
+            for number in range(rows * columns):
+                down, across = divmod(number, columns)
+                inside = [
+                    values[item, place]
+                    for place in range(5)
+                    if weight[item, place]
+                    and min(int(where[item, place, 0] * columns), columns - 1) == across
+                    and min(int(where[item, place, 1] * rows), rows - 1) == down
+                ]
+                wanted.append(getattr(np.array(inside), kind)(axis=0) if inside else np.zeros(2))
+        np.testing.assert_allclose(pooled[item], np.concatenate(wanted), atol=1e-5)
+
+
+def test_times_are_pooled_in_columns() -> None:
+    values = np.arange(4, dtype=np.float32).reshape(1, 4, 1)
+    where = np.array([[[0.0], [0.3], [0.6], [1.0]]], np.float32)
+    pooled = Pool(((1, 2),), "sum")(Locals(values, where, np.ones((1, 4), np.float32)))
+    np.testing.assert_array_equal(pooled, [[1, 5]])
+
+
+def test_a_learner_of_rows_encodes_the_rows_of_locals() -> None:
+    x, state = some_locals(), line(3, 5)
+    out = apply_stage(Affine(), state, x)
+    np.testing.assert_allclose(out.values, x.values @ state.matrix + state.offset, rtol=1e-5, atol=1e-5)
+    assert out.where is x.where
+    assert out.weight is x.weight
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_affine_neighbours_are_one_product(count: int) -> None:
+    widths = [7, 6, 5, 4]
+    states = tuple(line(widths[i], widths[i + 1]) for i in range(count))
+    stages = (*(Affine() for _ in range(count - 1)), Bits())
+    encoder = Encoder(stages, states)
+    assert [len(part[1]) for part in encoder.parts] == [1], "one stage is left"
+    assert encoder.parts[0][1][0].hash
+    x = DRAW.normal(size=(8, 7)).astype(np.float32)
+    wanted = x.astype(np.float64)
+    for state in states:
+        wanted = wanted @ state.matrix + state.offset
+    np.testing.assert_allclose(encoder(x), wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_what_is_not_affine_is_not_folded() -> None:
+    encoder = Encoder((Affine(), Square(), Affine()), (line(7, 6), (), line(6, 2)))
+    assert [len(part[1]) for part in encoder.parts] == [3]
+    assert encoder.host == ()
+
+
+def test_a_hash_in_the_middle_keeps_its_own_result() -> None:
+    """Lsh is affine too, and a chain is what its stages are one after another."""
+    first = LshState(*line(7, 6), np.zeros(7, np.float32), np.float32(0))._replace(mean=np.ones(7, np.float32))
+    second = line(6, 2)
+    x = DRAW.normal(size=(8, 7)).astype(np.float32)
+    wanted = np.asarray((x - 1) @ first.planes) @ second.matrix + second.offset
+    np.testing.assert_allclose(Encoder((Lsh(6), Affine()), (first, second))(x), wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_numpy_paths_run_between_compiled_parts(one_device_mesh: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    stages, states = (Affine(), Square(), Pool(), Affine()), (line(3, 3), (), (), line(3, 2))
+    x = some_locals()
+    one = Encoder(stages, states, one_device_mesh)
+    assert one.host == ("Square",)
+    assert [part[0] for part in one.parts] == [False, True, False]
+    four = Encoder(stages, states, make_mesh(4))
+    assert four.host == ()
+    assert len(four.parts) == 1
+    first, last = states[0], states[3]
+    squares = (x.values @ first.matrix + first.offset) ** 2
+    mean = np.einsum("bld,bl->bd", squares, x.weight) / np.maximum(x.weight.sum(1), 1)[:, None]
+    np.testing.assert_allclose(four(x), mean @ last.matrix + last.offset, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(one(x), 2 * mean @ last.matrix + last.offset, rtol=1e-4, atol=1e-4)
+    monkeypatch.setenv("MMFEAT_HOST", "0")
+    assert Encoder(stages, states, one_device_mesh).host == ()
+
+
+def test_an_encoder_of_nothing_gives_back_what_it_gets() -> None:
+    x = DRAW.normal(size=(8, 7)).astype(np.float32)
+    np.testing.assert_array_equal(Encoder((), ())(x), x)
