@@ -115,14 +115,6 @@ for name in ("mmfeat.tests", "mmfeat.examples", "mmfeat.no_such_part"):
     assert python(code, tmp_path, ROOT).splitlines() == [str(ROOT / "indexes" / "__init__.py"), "[]"]
 
 
-def test_the_public_names_are_there() -> None:
-    assert set(mmfeat.__all__) <= set(dir(mmfeat))
-    for name in mmfeat.__all__:
-        assert getattr(mmfeat, name) is not None
-    with pytest.raises(AttributeError, match="no attribute 'nonsense'; it has Chain"):
-        _ = mmfeat.nonsense
-
-
 def distribution(site: Path, points: str, code: str) -> None:
     """A distribution of someone else, as an installer would leave it."""
     (site / "someones.py").write_text(code)
