@@ -17,7 +17,7 @@ from mmfeat import registry, settings
 from mmfeat.arrays import Locals
 from mmfeat.chain import Chain
 from mmfeat.errors import ShapeError
-from mmfeat.files import sha256_bytes
+from mmfeat.files import canonical_json, sha256_bytes
 
 FOUND = registry.learners()
 
@@ -121,4 +121,5 @@ def spoil_first_array(folder: Path) -> None:
     (folder / "model.safetensors").write_bytes(data)
     described = json.loads((folder / "model.json").read_text())
     described["tensors"]["sha256"] = sha256_bytes(data)
-    (folder / "model.json").write_text(json.dumps(described))
+    rest = {key: value for key, value in described.items() if key != "checksum"}
+    (folder / "model.json").write_bytes(canonical_json(rest | {"checksum": sha256_bytes(canonical_json(rest))}))
