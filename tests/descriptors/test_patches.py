@@ -57,7 +57,7 @@ def test_the_valid_patches_are_those_of_the_loop(size: int, stride: int, normali
     assert ((x.where >= 0) & (x.where <= 1)).all()
 
 
-def test_padding_does_not_matter_to_the_bit() -> None:
+def test_padding_does_not_matter() -> None:
     images, patches = pictures(), Patches(8, 4)
     garbage = np.full((4, 64, 64, 3), 99, np.uint8)
     garbage[:, :20, :30] = images.pixels
