@@ -82,7 +82,7 @@ def test_the_first_block_finds_the_query() -> None:
 def test_the_tables_name_what_there_is() -> None:
     rows = re.findall(r"^\| ((?:`\w+`(?:, )?)+) \|", README, re.MULTILINE)
     named = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
-    named = {"ItqRotation" if name == "itq" else name for name in named}
+    named = {"ItqRotation" if name == "itq_hash" else name for name in named}
     assert named == {cls.__name__ for cls in registry.learners().values()}
     for kind, found in (("Descriptors", registry.descriptors()), ("Recipes", registry.recipes())):
         line = re.search(rf"{kind}: (.*?)\. ", README, re.DOTALL)

@@ -16,13 +16,13 @@ _ROWS, _COLUMNS, _BITS, _ENCODED = 50_000, 256, 64, 200_000
 def run(work: Path) -> Iterator[Row]:
     """One row for learning, one for applying and packing."""
     import mmfeat
-    from mmfeat.learners.itq import itq
+    from mmfeat.learners import itq_hash_hash
 
     rng = np.random.default_rng(0)
     mix = rng.normal(size=(_COLUMNS, _COLUMNS)) * np.exp(-np.arange(_COLUMNS) / 40)[:, None]
     x = (rng.normal(size=(_ENCODED, _COLUMNS)) @ mix + rng.normal(size=_COLUMNS)).astype(np.float32)
     learned = x[:_ROWS]
-    chain = mmfeat.Chain(itq(_BITS), fit_rows=_ROWS)
+    chain = mmfeat.Chain(itq_hash(_BITS), fit_rows=_ROWS)
     model, index = mmfeat.fit(chain, learned), _faiss(learned)
     ours, rival = _lost(model.encode(x)), _lost(_projected(index, x))
     note = f"quantisation error {ours:.4f} (FAISS {rival:.4f})"
