@@ -16,7 +16,7 @@ _ROWS, _COLUMNS, _BITS, _ENCODED = 50_000, 256, 64, 200_000
 def run(work: Path) -> Iterator[Row]:
     """One row for learning, one for applying and packing."""
     import mmfeat
-    from mmfeat.learners import itq_hash_hash
+    from mmfeat.learners.itq import itq_hash
 
     rng = np.random.default_rng(0)
     mix = rng.normal(size=(_COLUMNS, _COLUMNS)) * np.exp(-np.arange(_COLUMNS) / 40)[:, None]
