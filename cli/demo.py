@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
 from mmfeat.cli.options import Quiet, progress
 
 __all__ = ["demo"]

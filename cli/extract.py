@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
 from mmfeat.cli.options import Data, Labels, Quiet, progress
 
 __all__ = ["extract"]
@@ -23,10 +24,9 @@ def extract(
     quiet: Quiet = False,
 ) -> None:
     """Encode pictures with a model. A rerun makes what is missing."""
-    from mmfeat.pipelines.extracting import extract as run
-
     from mmfeat.media.walk import walk
     from mmfeat.model import load
+    from mmfeat.pipelines.extracting import extract as run
 
     held = load(model)
     items = walk(list(data), labels=labels)

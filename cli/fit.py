@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
 from mmfeat.cli.options import (
     Data,
     Devices,
@@ -39,9 +40,8 @@ def fit(
     quiet: Quiet = False,
 ) -> None:
     """Learn a model from pictures, without labels."""
-    from mmfeat.pipelines.fitting import fit_job, prepare
-
     from mmfeat.errors import UsageError
+    from mmfeat.pipelines.fitting import fit_job, prepare
 
     prepare_devices(devices)
     if output is not None and output.exists() and not overwrite:

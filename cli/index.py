@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
 from mmfeat.cli.options import Labels, Overwrite, Quiet, Seed, Set, assignments, progress
 
 __all__ = ["app"]
@@ -36,10 +37,9 @@ def build(
     quiet: Quiet = False,
 ) -> None:
     """Learn from pictures, encode and index them; an interrupted build goes on where it was."""
+    from mmfeat.errors import UsageError
     from mmfeat.pipelines.building import build_from_vectors, build_index
     from mmfeat.pipelines.self_check import describe
-
-    from mmfeat.errors import UsageError
 
     settings = assignments(set_)
     if model is not None and (recipe is not None or settings):

@@ -10,9 +10,9 @@ import sys
 from typing import Annotated
 
 import typer
-from mmfeat.cli import demo, extract, fit, index, recipes, search
 
 from mmfeat import __version__
+from mmfeat.cli import demo, extract, fit, index, recipes, search
 from mmfeat.errors import MmfeatError
 
 __all__ = ["app", "main"]

@@ -15,9 +15,8 @@ def recipes(
     name: Annotated[str | None, typer.Argument(help="Show this recipe with its settings.", show_default=False)] = None,
 ) -> None:
     """List the recipes, or show one with its settings."""
-    from mmfeat.pipelines.fitting import find_recipe
-
     from mmfeat import registry
+    from mmfeat.pipelines.fitting import find_recipe
 
     if name is None:
         for key, cls in registry.recipes().items():

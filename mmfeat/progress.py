@@ -93,7 +93,12 @@ class Progress:
         from rich.progress import Progress as Bar
 
         if self._bar is None:
-            columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}")]
+            columns = [
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[rate]}"),
+            ]
             self._bar = Bar(*columns, TimeRemainingColumn(), console=Console(file=self.file), transient=True)
             self._bar.start()
         if self._task is not None and self._task in self._bar.task_ids:

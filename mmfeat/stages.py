@@ -246,7 +246,7 @@ def _some_locals(
     values, owners = [], []
     for place in np.flatnonzero(read):
         valid = np.flatnonzero(out.weight[place] > 0)
-        random = np.random.Generator(np.random.Philox(key=[seed % 2**64, int(items[place])]))
+        random = np.random.Generator(np.random.Philox(key=np.array([seed % 2**64, items[place]], np.uint64)))
         chosen = np.sort(random.permutation(len(valid))[:per_item])
         values.append(out.values[place][valid[chosen]])
         owners.append(np.full(len(chosen), items[place]))

@@ -35,7 +35,7 @@ class DeepCodes:
         from mmfeat.chain import Chain
         from mmfeat.descriptors.pixels import Pixels
         from mmfeat.learners.autoencoder import Autoencoder
-        from mmfeat.learners.itq import itq
+        from mmfeat.learners.itq import itq_hash
 
         autoencoder = Autoencoder(hidden=self.hidden, code=self.code, passes=self.epochs)
-        return Chain(Pixels(), autoencoder, itq(min(self.bits, self.code)), fit_rows=self.fit_rows)
+        return Chain(Pixels(), autoencoder, itq_hash(min(self.bits, self.code)), fit_rows=self.fit_rows)

@@ -92,14 +92,14 @@ def _cut(photographs: dict[str, np.ndarray]) -> tuple[np.ndarray, list[str], np.
 def _tile_model(tiles: np.ndarray, report: Progress) -> Model:
     from mmfeat.chain import Chain
     from mmfeat.descriptors.patches import Patches
-    from mmfeat.learners.itq import itq
+    from mmfeat.learners.itq import itq_hash
     from mmfeat.learners.kmeans import KMeans
     from mmfeat.learners.vlad import Vlad
     from mmfeat.learners.whitening import Pca
     from mmfeat.media.decode import Decode
     from mmfeat.pipelines.fitting import fit
 
-    chain = Chain(Patches(8, stride=4), Pca(32, whiten=True), Vlad(KMeans(32)), itq(128), fit_rows=65_536)
+    chain = Chain(Patches(8, stride=4), Pca(32, whiten=True), Vlad(KMeans(32)), itq_hash(128), fit_rows=65_536)
     return fit(chain, tiles, decode=Decode(size=(TILE, TILE), max_side=None), report=report)
 
 
@@ -179,7 +179,7 @@ def _digits(report: Progress) -> tuple[Any, Any]:
     """Learned and random codes of scikit-learn's digits: strips of neighbours, and mAP by bits."""
     from sklearn.datasets import load_digits
 
-    from mmfeat.learners.itq import itq
+    from mmfeat.learners.itq import itq_hash
     from mmfeat.learners.lsh import Lsh
     from mmfeat.pipelines.fitting import fit
     from mmfeat.visualise.curves import line_chart
@@ -188,7 +188,7 @@ def _digits(report: Progress) -> tuple[Any, Any]:
     digits = load_digits()
     rows, labels = (digits.data / 16).astype(np.float32), digits.target
     makers: dict[str, Callable[[int], Any]] = {
-        "learned (PCA + ITQ)": lambda bits: itq(bits),
+        "learned (PCA + ITQ)": lambda bits: itq_hash(bits),
         "random (LSH)": lambda bits: Lsh(bits=bits),
     }
     scores: dict[str, list[float]] = {name: [] for name in makers}

@@ -37,7 +37,7 @@ class ImageRetrieval:
         """Patches → PCA-whitening → VLAD → PCA → ITQ rotation."""
         from mmfeat.chain import Chain
         from mmfeat.descriptors.patches import Patches
-        from mmfeat.learners.itq import itq
+        from mmfeat.learners.itq import itq_hash
         from mmfeat.learners.kmeans import KMeans
         from mmfeat.learners.vlad import Vlad
         from mmfeat.learners.whitening import Pca
@@ -46,6 +46,6 @@ class ImageRetrieval:
             Patches(self.patch, stride=self.stride),
             Pca(self.components, whiten=True),
             Vlad(KMeans(self.codewords)),
-            itq(self.bits),
+            itq_hash(self.bits),
             fit_rows=self.fit_rows,
         )

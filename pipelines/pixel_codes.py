@@ -31,6 +31,6 @@ class PixelCodes:
         """Pixels → PCA → ITQ rotation."""
         from mmfeat.chain import Chain
         from mmfeat.descriptors.pixels import Pixels
-        from mmfeat.learners.itq import itq
+        from mmfeat.learners.itq import itq_hash
 
-        return Chain(Pixels(), itq(self.bits), fit_rows=self.fit_rows)
+        return Chain(Pixels(), itq_hash(self.bits), fit_rows=self.fit_rows)

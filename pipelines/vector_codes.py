@@ -26,6 +26,6 @@ class VectorCodes:
     def chain(self, items: Any) -> Any:
         """PCA → ITQ rotation."""
         from mmfeat.chain import Chain
-        from mmfeat.learners.itq import itq
+        from mmfeat.learners.itq import itq_hash
 
-        return Chain(itq(self.bits), fit_rows=self.fit_rows)
+        return Chain(itq_hash(self.bits), fit_rows=self.fit_rows)

@@ -17,9 +17,9 @@ _HOME = {
     "PcaHash": "pca_hash",
     "Vlad": "vlad",
     "Zca": "whitening",
-    "itq": "itq",
+    "itq_hash": "itq",
 }
-__all__ = ["Autoencoder", "ItqRotation", "KMeans", "Lsh", "Pca", "PcaHash", "Vlad", "Zca", "itq"]
+__all__ = ["Autoencoder", "ItqRotation", "KMeans", "Lsh", "Pca", "PcaHash", "Vlad", "Zca", "itq_hash"]
 
 
 def __getattr__(name: str) -> Any:

@@ -7,7 +7,7 @@ Y. Gong, S. Lazebnik, "Iterative quantization: a Procrustean approach to learnin
     R = S Ŝᵀ,  where  Bᵀ V = Ŝ Ω Sᵀ  by SVD                                         (fix B: orthogonal Procrustes)
 
 Both halves lower Q, and after the second Q = n c + ‖V‖² - 2 Σ Ω: the objective of every step comes free with the SVD.
-The bits are the signs of V R; `itq(bits)` is the whole method, projection and rotation.
+The bits are the signs of V R; `itq_hash(bits)` is the whole method, projection and rotation.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from mmfeat.errors import SettingsError
 from mmfeat.learner import Learner, Metrics, rows_of
 from mmfeat.learners.whitening import Pca
 
-__all__ = ["ItqRotation", "ItqState", "itq"]
+__all__ = ["ItqRotation", "ItqState", "itq_hash"]
 
 Array = Any
 _EXACT = jax.lax.Precision.HIGHEST
@@ -128,10 +128,10 @@ def _metrics(rows: Array, energy: Array, omega: Array) -> Metrics:
     return {"quantisation_error": omega.shape[0] + (energy - 2 * omega.sum()) / rows}
 
 
-def itq(bits: int = 64, passes: int = 50) -> Chain:
+def itq_hash(bits: int = 64, passes: int = 50) -> Chain:
     """ITQ as in the paper: PCA to `bits` dimensions, then the rotation.
 
-    >>> [type(stage).__name__ for stage in itq(32).stages]
+    >>> [type(stage).__name__ for stage in itq_hash(32).stages]
     ['Pca', 'ItqRotation']
     """
     return Chain(Pca(bits), ItqRotation(passes))

@@ -134,6 +134,7 @@ class KMeans(Learner):
     """
 
     init_rows: ClassVar[int] = 16_384
+    scratch: ClassVar[tuple[str, ...]] = ("sums", "counts", "cost", "far", "distance")
     clusters: int = 256
     passes: int = 10
     batch: int = 4096

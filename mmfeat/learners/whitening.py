@@ -16,7 +16,7 @@ the sample variance", The American Statistician 37, 1983).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +27,7 @@ from mmfeat.learner import Learner, Metrics, rows_of
 __all__ = ["Pca", "WhiteningState", "Zca"]
 
 Array = Any
+_SCRATCH = ("shift", "total", "gram", "count")
 _WIDEST = 8192  # columns: the covariance of as many takes 256 MB
 _EXACT = jax.lax.Precision.HIGHEST  # accelerators would otherwise round the products to 10 bits
 
@@ -127,6 +128,7 @@ class Pca(Learner):
     (4, 2)
     """
 
+    scratch: ClassVar[tuple[str, ...]] = _SCRATCH
     dims: int | None = None
     whiten: bool = False
     epsilon: float = 1e-5
@@ -177,6 +179,7 @@ class Zca(Learner):
     (4, 3)
     """
 
+    scratch: ClassVar[tuple[str, ...]] = _SCRATCH
     epsilon: float = 1e-5
     batch: int = 4096
 

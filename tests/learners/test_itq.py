@@ -12,7 +12,7 @@ import pytest
 from mmfeat.chain import Chain
 from mmfeat.errors import SettingsError
 from mmfeat.learner import Run, default_batches, start, train
-from mmfeat.learners.itq import ItqRotation, itq
+from mmfeat.learners.itq import ItqRotation, itq_hash
 from mmfeat.learners.whitening import Pca
 
 
@@ -109,7 +109,7 @@ def test_the_error_is_no_more_than_that_of_faiss(one_device_mesh: Any) -> None:
 
 
 def test_the_whole_method_is_a_chain_of_two() -> None:
-    assert itq(32, 20) == Chain(Pca(32), ItqRotation(20))
-    assert itq().hash
+    assert itq_hash(32, 20) == Chain(Pca(32), ItqRotation(20))
+    assert itq_hash().hash
     with pytest.raises(SettingsError, match="passes=0"):
         ItqRotation(0)
