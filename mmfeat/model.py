@@ -19,7 +19,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 import mmfeat
-from mmfeat.arrays import Images, Locals, pack_bits
+from mmfeat.arrays import Images, Locals
 from mmfeat.chain import Chain, Encoder, is_fixed
 from mmfeat.errors import DamagedError, DataError, MismatchError, ShapeError, UsageError
 from mmfeat.files import canonical_json, new_folder, read_json, sha256_bytes, write_bytes, write_json
@@ -100,15 +100,24 @@ class Model:
         if not self.hash:
             last = type(self.chain.stages[-1]).__name__
             raise UsageError("bits come from a chain that ends in a hash", f"one that ends in {last}", "use encode()")
-        values = self.encode(data, small)
-        bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
-        if len(bad):
+        source = self.source(data)
+        out: np.ndarray | None = None
+        good = np.zeros(len(source), bool)
+        for rows, packed, read in encode_source(self._packer, source, small):
+            out = np.zeros((len(source), packed.codes.shape[1]), np.uint8) if out is None else out
+            out[rows], good[rows] = packed.codes, read & packed.finite
+        if out is None or not good.all():
+            bad = np.flatnonzero(~good)
             raise DataError(
                 "every row must be readable to become bits",
-                f"{len(bad)} that are not (first: {bad[0]})",
+                f"{len(bad)} that are not (first: {bad[:1]})",
                 "leave them out",
             )
-        return pack_bits(values)
+        return out
+
+    @cached_property
+    def _packer(self) -> Encoder:
+        return Encoder(self.chain.stages, self.states, self.mesh or default_mesh(), packed=True)
 
     @cached_property
     def tensors(self) -> dict[str, np.ndarray]:

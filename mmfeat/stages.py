@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from mmfeat.chain import Chain, Encoder, Pool, is_fixed
 from mmfeat.errors import DataError, SettingsError
 from mmfeat.learner import default_batches, finished, sample, start, train
 from mmfeat.mesh import default_mesh, on_host
-from mmfeat.stream import ArraySource, Batches, Source, Subset, as_source, permutation
+from mmfeat.stream import ArraySource, Batch, Batches, Source, Subset, as_source, permutation
 
 __all__ = ["Fitted", "Report", "encode_sizes", "encode_source", "fit_chain"]
 
@@ -64,13 +64,26 @@ def encode_sizes(source: Source, mesh: Mesh, small: bool = False) -> Mapping[int
     return sizes
 
 
-def encode_source(encoder: Encoder, source: Source, small: bool = False) -> Any:
-    """Yields (rows (r,), features of those rows, on the host, read (r,) bool) batch by batch; Locals stay Locals."""
+def encode_source(
+    encoder: Encoder, source: Source, small: bool = False
+) -> Iterator[tuple[np.ndarray, Any, np.ndarray]]:
+    """Yields (rows (r,), features of those rows, on the host, read (r,) bool) batch by batch; Locals stay Locals.
+
+    A batch is fetched when the next one is already at work.
+    """
+    waiting: tuple[Batch, Any] | None = None
     for batch in Batches(source, encode_sizes(source, encoder.mesh, small)).read():
-        x = batch.x["x"] if isinstance(batch.x, Mapping) else batch.x
-        out = jax.tree.map(np.asarray, encoder(x))
-        count = len(batch.rows)
-        yield batch.rows, take_rows(out, slice(count)), batch.weight[:count] > 0
+        out = encoder(batch.x["x"] if isinstance(batch.x, Mapping) else batch.x)
+        if waiting is not None:
+            yield _fetched(*waiting)
+        waiting = batch, out
+    if waiting is not None:
+        yield _fetched(*waiting)
+
+
+def _fetched(batch: Batch, out: Any) -> tuple[np.ndarray, Any, np.ndarray]:
+    count = len(batch.rows)
+    return batch.rows, take_rows(jax.tree.map(np.asarray, out), slice(count)), batch.weight[:count] > 0
 
 
 def fit_chain(

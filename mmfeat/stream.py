@@ -63,8 +63,10 @@ class ArraySource:
         return np.zeros(len(self), np.int32)
 
     def read(self, rows: np.ndarray) -> tuple[Any, np.ndarray]:
-        """These rows, each of weight 1. A label below 0 is the learner's business, not the stream's."""
-        return take_rows(self.x, rows), np.ones(len(rows), np.float32)
+        """These rows, each of weight 1: a view where they follow one another. A label below 0 is the learner's business."""
+        run = len(rows) > 0 and rows[-1] - rows[0] == len(rows) - 1 and bool((np.diff(rows) == 1).all())
+        wanted = slice(int(rows[0]), int(rows[0]) + len(rows)) if run else rows
+        return take_rows(self.x, wanted), np.ones(len(rows), np.float32)
 
 
 def permutation(count: int, seed: int, epoch: int) -> np.ndarray:
@@ -128,9 +130,9 @@ class Batches:
         return plan
 
     def read(self, epoch: int = 0, first: int = 0) -> Iterator[Batch]:
-        """The batches of a pass from step `first` on; the next two are read while the caller works."""
-        plan = self.plan(epoch)[first:]
-        return ahead(self._read(rows, size) for rows, size in plan)
+        """The batches of a pass from step `first` on; the next two are read while the caller works, unless all are in memory."""
+        batches = (self._read(rows, size) for rows, size in self.plan(epoch)[first:])
+        return batches if isinstance(self.source, ArraySource) else ahead(batches)
 
     def _read(self, rows: np.ndarray, size: int) -> Batch:
         number, count = self.share
