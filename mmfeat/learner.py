@@ -25,6 +25,7 @@ from jax.sharding import Mesh
 
 from mmfeat.arrays import count_rows
 from mmfeat.errors import DataError, MismatchError, NotFittedError, ShapeError
+from mmfeat.host import one_blas_thread
 from mmfeat.mesh import default_mesh, on_host, put_batch, put_state, state_shardings, strong
 from mmfeat.stream import Batches, as_source, permutation
 
@@ -215,7 +216,9 @@ def train(learner: Any, run: Run, batches: Batches, mesh: Mesh | None = None, af
             if after:
                 after(run, metrics)
         state = put_state(run.state, mesh, learner.split) if host else run.state
-        run = run._replace(passes=run.passes + 1, state=_finish(learner, mesh, run.key, state, np.uint32(run.passes)))
+        with one_blas_thread():
+            state = jax.block_until_ready(_finish(learner, mesh, run.key, state, np.uint32(run.passes)))
+        run = run._replace(passes=run.passes + 1, state=state)
         if after:
             after(run, {})
     return run

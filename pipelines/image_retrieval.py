@@ -21,7 +21,7 @@ class ImageRetrieval:
 
     bits: int = 128
     max_side: int = 128
-    patch: int = 8
+    patch: int = 12
     stride: int = 4
     components: int = 48
     codewords: int = 64

@@ -32,6 +32,7 @@ def _environment() -> None:
         os.environ[name] = str(kept / part)
     os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = str(kept / "hypothesis")
     os.environ["JAX_PLATFORMS"] = "cpu"
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"  # its threads spin while they wait, beside those of JAX
     os.environ["MPLBACKEND"] = "agg"
     for name in ("MMFEAT_HOST", "XLA_FLAGS", "JAX_ENABLE_X64", "JAX_NUM_CPU_DEVICES"):
         os.environ.pop(name, None)

@@ -13,7 +13,7 @@ MOVED = ("indexes", "pipelines", "cli")
 ROWS = (
     "errors",
     "arrays files: errors arrays files",
-    "mesh stream progress: stream",
+    "mesh stream host progress: stream",
     "learner chain settings registry checkpoint: learner chain settings registry",
     "media: media",
     "descriptors: descriptors",

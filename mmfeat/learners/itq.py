@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
 import jax
@@ -24,6 +24,7 @@ import numpy as np
 
 from mmfeat.chain import Chain
 from mmfeat.errors import SettingsError
+from mmfeat.host import one_blas_thread
 from mmfeat.learner import Learner, Metrics, rows_of
 from mmfeat.learners.whitening import Pca
 
@@ -85,7 +86,7 @@ class ItqRotation(Learner):
         """The same on NumPy arrays, block by block: threads of our own, each with a BLAS of one thread, wait for nobody."""
         rows = np.asarray(x, np.float32).reshape(len(x), -1)
         work = partial(_block, rows, weight, state.rotation)
-        with _blas().limit(limits=1, user_api="blas"), ThreadPoolExecutor(os.cpu_count()) as workers:
+        with one_blas_thread(), ThreadPoolExecutor(os.cpu_count()) as workers:
             parts = list(workers.map(work, range(0, len(rows), _BLOCK)))
             product, energy = sum(part for part, _ in parts), sum(part for _, part in parts)
             left, omega, right = np.linalg.svd(product)
@@ -113,14 +114,6 @@ def _block(rows: Array, weight: Array, rotation: Array, first: int) -> tuple[Arr
         return B.T @ V, float(np.vdot(V, V))
     B *= w[:, None]
     return B.T @ V, float(w @ np.einsum("ij,ij->i", V, V))
-
-
-@cache
-def _blas() -> Any:
-    """The switch of BLAS's threads. They wait for each other actively: on a busy machine products of this size take 10 x longer."""
-    from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
-
-    return ThreadpoolController()
 
 
 def _metrics(rows: Array, energy: Array, omega: Array) -> Metrics:
