@@ -23,7 +23,7 @@ __all__ = ["demo_folder", "run_demo"]
 
 TILE, STEP = 48, 12
 QUERIES = (  # photograph, x, y of a tile, what it shows
-    ("china.jpg", 168, 60, "a roof of the temple finds the roofs"),
+    ("china.jpg", 180, 72, "a roof of the temple finds the roofs"),
     ("china.jpg", 408, 36, "open sky finds the sky"),
     ("flower.jpg", 240, 132, "a petal finds the petals"),
 )
