@@ -20,12 +20,13 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from mmfeat.arrays import Images, Locals
 from mmfeat.errors import SettingsError, ShapeError
-from mmfeat.learner import use_host
+from mmfeat.learner import rows_of, use_host
 from mmfeat.mesh import default_mesh, on_host, put_batch
 
 __all__ = ["Chain", "Encoder", "Packed", "Pool", "apply_stage", "is_fixed"]
 
 Array = Any
+_EXACT = jax.lax.Precision.HIGHEST  # accelerators would otherwise round the products to 10 bits
 
 
 def is_fixed(stage: Any) -> bool:
@@ -111,27 +112,30 @@ class Pool:
         if self.kind == "max":
             high = jnp.where(weight[..., None] > 0, values, -jnp.inf).max(axis=1)
             return jnp.where(jnp.isfinite(high), high, 0.0)
-        total = jnp.einsum("bld,bl->bd", values, weight)
+        total = jnp.einsum("bld,bl->bd", values, weight, precision=_EXACT)
         if self.kind == "sum":
             return total
         return total / jnp.maximum(weight.sum(axis=1), 1.0)[:, None]
 
 
 class _AffineState(NamedTuple):
+    """mean (d,), matrix (d, k) and offset (k,)."""
+
+    mean: Array
     matrix: Array
     offset: Array
 
 
 @dataclass(frozen=True)
 class _Affine:
-    """Neighbouring affine stages folded into one: x @ matrix + offset."""
+    """Neighbouring affine stages folded into one: (x - mean) @ matrix + offset (a large mean would cost digits afterwards)."""
 
     hash: bool = False
     locals: bool = False
 
     def encode(self, state: _AffineState, x: Array) -> Array:
         """Rows (n, d) to (n, k)."""
-        return x.reshape(x.shape[0], -1) @ state.matrix + state.offset[None, :]
+        return jnp.matmul(rows_of(x) - state.mean[None, :], state.matrix, precision=_EXACT) + state.offset[None, :]
 
 
 def apply_stage(stage: Any, state: Any, x: Any, encode: str = "encode") -> Any:
@@ -158,25 +162,27 @@ def _run(stages: tuple[Any, ...], states: tuple[Any, ...], x: Any) -> Any:
 
 
 def _fold(stages: tuple[Any, ...], states: tuple[Any, ...]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-    """Neighbours that are affine become one product, in float64: matrix = A1 A2, offset = b1 A2 + b2."""
+    """Neighbours that are affine become one product where it is no more work than theirs, multiplied out in float64."""
     out: list[tuple[Any, Any]] = []
     for stage, state in zip(stages, states, strict=True):
-        if hasattr(stage, "affine") and out and hasattr(out[-1][0], "affine"):
-            (first, first_state), _ = out[-1], out.pop()
-            a1, b1 = (np.asarray(part, np.float64) for part in first.affine(first_state))
-            a2, b2 = (np.asarray(part, np.float64) for part in stage.affine(state))
-            folded = _AffineState((a1 @ a2).astype(np.float32), (b1 @ a2 + b2).astype(np.float32))
-            out.append((_Foldable(hash=stage.hash), folded))
-        else:
-            out.append((stage, state))
+        folded = _join(*out[-1], stage, state) if out else None
+        out = [*out[:-1], folded] if folded is not None else [*out, (stage, state)]
     return tuple(stage for stage, _ in out), tuple(state for _, state in out)
 
 
-@dataclass(frozen=True)
-class _Foldable(_Affine):
-    def affine(self, state: _AffineState) -> _AffineState:
-        """The product itself, so that a third affine stage folds into it too."""
-        return state
+def _join(first: Any, first_state: Any, stage: Any, state: Any) -> tuple[_Affine, _AffineState] | None:
+    """((x - m1) A1 + b1 - m2) A2 = (x - m1) (A1 A2) + (b1 - m2) A2; None where a stage is not affine, or the work would grow."""
+    if not hasattr(stage, "affine") or not (isinstance(first, _Affine) or hasattr(first, "affine")):
+        return None
+    mean, a1, *b1 = first_state if isinstance(first, _Affine) else first.affine(first_state)
+    m2, a2 = (np.asarray(part, np.float64) for part in stage.affine(state))
+    if a1.shape[0] * a2.shape[1] > a1.shape[0] * a1.shape[1] + a2.size:
+        return None
+    matrix = np.asarray(a1, np.float64) @ a2
+    offset = ((b1[0] if b1 else 0.0) - m2) @ a2
+    return _Affine(hash=stage.hash), _AffineState(
+        np.asarray(mean, np.float32), matrix.astype(np.float32), offset.astype(np.float32)
+    )
 
 
 class Packed(NamedTuple):

@@ -64,8 +64,8 @@ class Learner(Protocol):
     scratch:    patterns of state leaf names that only training needs (sums, moments): a saved model leaves them out, as zeros.
 
     Optional: `host_step(key, state, x, weight)` and `host_encode(state, x)`, the same functions on NumPy arrays, used outside
-    `jit` where the backend is the CPU and there is one device; and `affine(state) -> (matrix (d, k), offset (k,))` of a learner
-    whose encode is x @ matrix + offset, which lets a chain fold neighbours into one product.
+    `jit` where the backend is the CPU and there is one device; and `affine(state) -> (mean (d,), matrix (d, k))` of a learner
+    whose encode is (x - mean) @ matrix, which lets a chain fold neighbours into one product.
     """
 
     passes: int = 1

@@ -58,7 +58,7 @@ class Sound(Learner):
         return (x - state.mean) @ state.planes
 
     def affine(self, state: Any) -> Any:
-        return state.planes, -state.mean @ state.planes
+        return state.mean, state.planes
 
 
 @dataclass(frozen=True)
@@ -365,8 +365,8 @@ class HostStepDiffers(Sound):
 
 @breaks("affine_is_encode", "features by two ways")
 @dataclass(frozen=True)
-class ForgetsTheOffset(Sound):
+class ForgetsTheMean(Sound):
     """Says it is a product through the origin."""
 
     def affine(self, state: Any) -> Any:
-        return state.planes, jnp.zeros(self.bits)
+        return jnp.zeros_like(state.mean), state.planes

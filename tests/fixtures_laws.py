@@ -331,10 +331,10 @@ def the_numpy_path_agrees(learner: Any) -> None:
 
 @law
 def affine_is_encode(learner: Any) -> None:
-    """A learner that says it is x @ matrix + offset is that."""
+    """A learner that says it is (x - mean) @ matrix is that."""
     if hasattr(learner, "affine"):
-        matrix, offset = (np.asarray(part, np.float64) for part in learner.affine(fitted(learner).state))
-        product = rows().reshape(ROWS, -1) @ matrix + offset
+        mean, matrix = (np.asarray(part, np.float64) for part in learner.affine(fitted(learner).state))
+        product = (rows().reshape(ROWS, -1) - mean) @ matrix
         agree(learner, transform(learner, fitted(learner), items(learner)), product)
 
 

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import hypothesis.extra.numpy as hnp
 import hypothesis.strategies as st
+import jax
 import numpy as np
 import pytest
 from hypothesis import given
@@ -22,10 +23,10 @@ DRAW = np.random.default_rng(0)
 
 
 class Line(NamedTuple):
-    """matrix (d, k), offset (k,)."""
+    """mean (d,), matrix (d, k)."""
 
+    mean: Any
     matrix: Any
-    offset: Any
 
 
 class Given(Learner):
@@ -40,12 +41,12 @@ class Given(Learner):
 
 @dataclass(frozen=True)
 class Affine(Given):
-    """x @ matrix + offset."""
+    """(x - mean) @ matrix."""
 
     hash: ClassVar[bool] = False
 
     def encode(self, state: Line, x: Any) -> Any:
-        return x.reshape(x.shape[0], -1) @ state.matrix + state.offset[None, :]
+        return (x.reshape(x.shape[0], -1) - state.mean[None, :]) @ state.matrix
 
     def affine(self, state: Line) -> Line:
         return state
@@ -71,7 +72,7 @@ class Square(Given):
 
 
 def line(d: int, k: int) -> Line:
-    return Line(DRAW.normal(size=(d, k)).astype(np.float32), DRAW.normal(size=k).astype(np.float32))
+    return Line(DRAW.normal(size=d).astype(np.float32), DRAW.normal(size=(d, k)).astype(np.float32))
 
 
 def some_locals(items: int = 4, places: int = 6, width: int = 3) -> Locals:
@@ -143,7 +144,7 @@ def test_times_are_pooled_in_columns() -> None:
 def test_a_learner_of_rows_encodes_the_rows_of_locals() -> None:
     x, state = some_locals(), line(3, 5)
     out = apply_stage(Affine(), state, x)
-    np.testing.assert_allclose(out.values, x.values @ state.matrix + state.offset, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(out.values, (x.values - state.mean) @ state.matrix, rtol=1e-5, atol=1e-5)
     assert out.where is x.where
     assert out.weight is x.weight
 
@@ -159,8 +160,31 @@ def test_affine_neighbours_are_one_product(count: int) -> None:
     x = DRAW.normal(size=(8, 7)).astype(np.float32)
     wanted = x.astype(np.float64)
     for state in states:
-        wanted = wanted @ state.matrix + state.offset
+        wanted = (wanted - state.mean) @ state.matrix
     np.testing.assert_allclose(encoder(x), wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_a_large_mean_costs_no_digits_when_folded() -> None:
+    states = (line(7, 6), line(6, 5))
+    x = (DRAW.normal(size=(8, 7)) + 1e5).astype(np.float32)
+    first = states[0]._replace(mean=np.full(7, 1e5, np.float32))
+    wanted = ((x.astype(np.float64) - first.mean) @ first.matrix - states[1].mean) @ states[1].matrix
+    np.testing.assert_allclose(Encoder((Affine(), Affine()), (first, states[1]))(x), wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_a_fold_that_would_be_more_work_is_left_out() -> None:
+    """A narrow middle: 40 x 40 is more than 40 x 2 and 2 x 40."""
+    encoder = Encoder((Affine(), Affine()), (line(40, 2), line(2, 40)))
+    assert [len(part[1]) for part in encoder.parts] == [2]
+
+
+def test_products_of_a_chain_are_exact_on_accelerators() -> None:
+    """By default they would be rounded to 10 bits there, and bits would differ from the CPU's."""
+    x = some_locals(8)
+    for stages, states in (((Affine(), Affine()), (line(3, 3), line(3, 2))), ((Pool(),), ((),))):
+        ((_, folded, kept),) = Encoder(stages, states).parts
+        program = str(jax.make_jaxpr(lambda x, f=folded, k=kept: apply_stage(f[0], k[0], x))(x))
+        assert "Precision.HIGHEST" in program
 
 
 def test_what_is_not_affine_is_not_folded() -> None:
@@ -171,10 +195,10 @@ def test_what_is_not_affine_is_not_folded() -> None:
 
 def test_a_hash_in_the_middle_keeps_its_own_result() -> None:
     """Lsh is affine too, and a chain is what its stages are one after another."""
-    first = LshState(*line(7, 6), np.zeros(7, np.float32), np.float32(0))._replace(mean=np.ones(7, np.float32))
+    first = LshState(line(7, 6).matrix, np.ones(7, np.float32), np.zeros(7, np.float32), np.float32(0))
     second = line(6, 2)
     x = DRAW.normal(size=(8, 7)).astype(np.float32)
-    wanted = np.asarray((x - 1) @ first.planes) @ second.matrix + second.offset
+    wanted = (np.asarray((x - 1) @ first.planes) - second.mean) @ second.matrix
     np.testing.assert_allclose(Encoder((Lsh(6), Affine()), (first, second))(x), wanted, rtol=1e-4, atol=1e-4)
 
 
@@ -188,10 +212,10 @@ def test_numpy_paths_run_between_compiled_parts(one_device_mesh: Any, monkeypatc
     assert four.host == ()
     assert len(four.parts) == 1
     first, last = states[0], states[3]
-    squares = (x.values @ first.matrix + first.offset) ** 2
+    squares = ((x.values - first.mean) @ first.matrix) ** 2
     mean = np.einsum("bld,bl->bd", squares, x.weight) / np.maximum(x.weight.sum(1), 1)[:, None]
-    np.testing.assert_allclose(four(x), mean @ last.matrix + last.offset, rtol=1e-4, atol=1e-4)
-    np.testing.assert_allclose(one(x), 2 * mean @ last.matrix + last.offset, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(four(x), (mean - last.mean) @ last.matrix, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(one(x), (2 * mean - last.mean) @ last.matrix, rtol=1e-4, atol=1e-4)
     monkeypatch.setenv("MMFEAT_HOST", "0")
     assert Encoder(stages, states, one_device_mesh).host == ()
 

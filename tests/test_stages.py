@@ -47,7 +47,7 @@ def test_streaming_everything_equals_a_sample_of_everything() -> None:
 
 
 def test_affine_neighbours_fold_into_one_product() -> None:
-    fitted = fit_chain(Chain(Pca(6, whiten=True), Lsh(bits=16), Lsh(bits=8)), ROWS)
+    fitted = fit_chain(Chain(Pca(6, whiten=True), Lsh(bits=8), Lsh(bits=4)), ROWS)
     folded = Encoder(fitted.chain.stages, fitted.states)
     assert [len(stages) for _, stages, _ in folded.parts] == [1]
     x = ROWS[:256]

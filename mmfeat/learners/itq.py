@@ -93,8 +93,8 @@ class ItqRotation(Learner):
         return ItqState(np.ascontiguousarray((left @ right).T)), _metrics(np.float32(weight.sum()), energy, omega)
 
     def affine(self, state: ItqState) -> tuple[Array, Array]:
-        """encode(x) = x @ matrix + offset."""
-        return state.rotation, np.zeros(state.rotation.shape[1], np.float32)
+        """encode(x) = (x - mean) @ matrix."""
+        return np.zeros(state.rotation.shape[0], np.float32), state.rotation
 
     def encode(self, state: ItqState, x: Array) -> Array:
         """Centred rows (n, c) to (n, c) float32; bit = value > 0."""

@@ -71,8 +71,8 @@ class Lsh(Learner):
         return state._replace(mean=mean, total=jnp.zeros_like(state.total), count=jnp.zeros_like(state.count))
 
     def affine(self, state: LshState) -> tuple[Array, Array]:
-        """encode(x) = x @ matrix + offset."""
-        return state.planes, -state.mean @ state.planes
+        """encode(x) = (x - mean) @ matrix."""
+        return state.mean, state.planes
 
     def encode(self, state: LshState, x: Array) -> Array:
         """Rows (n, d) to (n, bits) float32; bit = value > 0. The mean goes first: a large one would cost digits afterwards."""

@@ -62,7 +62,7 @@ class PcaHash(Learner):
         return self.pca.finish(key, state)
 
     def affine(self, state: WhiteningState) -> tuple[Array, Array]:
-        """encode(x) = x @ matrix + offset."""
+        """encode(x) = (x - mean) @ matrix."""
         return self.pca.affine(state)
 
     def encode(self, state: WhiteningState, x: Array) -> Array:

@@ -159,8 +159,8 @@ class Pca(Learner):
         return _cleared(state)._replace(mean=mean, matrix=matrix, variance=values)
 
     def affine(self, state: WhiteningState) -> tuple[Array, Array]:
-        """encode(x) = x @ matrix + offset."""
-        return state.matrix, -state.mean @ state.matrix
+        """encode(x) = (x - mean) @ matrix."""
+        return state.mean, state.matrix
 
     def encode(self, state: WhiteningState, x: Array) -> Array:
         """Rows (n, d) to (n, k) float32. The mean is taken off first: a large one would cost digits after the product."""
@@ -203,8 +203,8 @@ class Zca(Learner):
         return _cleared(state)._replace(mean=mean, matrix=matrix, variance=values)
 
     def affine(self, state: WhiteningState) -> tuple[Array, Array]:
-        """encode(x) = x @ matrix + offset."""
-        return state.matrix, -state.mean @ state.matrix
+        """encode(x) = (x - mean) @ matrix."""
+        return state.mean, state.matrix
 
     def encode(self, state: WhiteningState, x: Array) -> Array:
         """Rows (n, d) to (n, d) float32."""

@@ -21,8 +21,8 @@ def test_bits_are_the_signs_of_the_components() -> None:
     flips = np.sign((codes * known).sum(0))
     np.testing.assert_allclose(codes, known * flips, atol=1e-4)
     assert ((codes > 0) == (known * flips > 0))[np.abs(known) > 1e-3].all()
-    matrix, offset = learner.affine(run.state)
-    np.testing.assert_allclose(x @ np.asarray(matrix) + np.asarray(offset), codes, atol=1e-4)
+    mean, matrix = learner.affine(run.state)
+    np.testing.assert_allclose((x - np.asarray(mean)) @ np.asarray(matrix), codes, atol=1e-4)
 
 
 def test_mistakes_are_told() -> None:
