@@ -26,7 +26,7 @@ from mmfeat.files import canonical_json, new_folder, read_json, sha256_bytes, wr
 from mmfeat.mesh import default_mesh, leaf_names
 from mmfeat.settings import from_json, to_json
 from mmfeat.stages import encode_source
-from mmfeat.stream import ArraySource, Source, as_source
+from mmfeat.stream import ArraySource, Source
 
 __all__ = ["Model", "load"]
 
@@ -64,15 +64,32 @@ class Model:
         return self.chain.hash
 
     def source(self, data: Any) -> Source:
-        """What can be encoded, as a source: rows (n, d); pictures (n, h, w[, c]); a path, a picture, or a list; a source."""
+        """What can be encoded, as a source.
+
+        Rows (n, d) as wide as those it learned from; `Locals`; pictures (n, h, w[, c]); a path, a picture, or a list of
+        them; a source.
+        """
         if hasattr(data, "read") and hasattr(data, "groups"):
             return data
-        if isinstance(data, Images | Mapping):
-            return ArraySource(data)
+        if isinstance(data, Images | Locals | Mapping):
+            return self._checked(ArraySource(data))
         pictures = self.decode is not None and is_fixed(self.chain.stages[0])
         if not pictures:
-            return as_source(np.asarray(data, np.float32))
+            return self._checked(ArraySource(np.asarray(data, np.float32)))
         return _pictures(data, self.decode)
+
+    def _checked(self, source: ArraySource) -> ArraySource:
+        """The source, if its rows have as many values as those the first learner saw: others could be spread silently."""
+        form = self.forms[0]
+        x = source.x["x"] if isinstance(source.x, Mapping) else source.x
+        shape = x.values.shape[2:] if isinstance(x, Locals) else () if isinstance(x, Images) else x.shape[1:]
+        if form is not None and np.prod(shape) != np.prod(form["x"][0]):
+            raise ShapeError(
+                f"this model takes rows of shape {tuple(form['x'][0])}",
+                f"an array {getattr(x, 'shape', type(x).__name__)}",
+                "give one row per item, (n, d)",
+            )
+        return source
 
     def stream(self, source: Source, small: bool = False) -> Iterator[tuple[np.ndarray, Any, np.ndarray]]:
         """Batches of (rows (r,), features of those rows, read (r,) bool), as they come. `small` is the shape for single queries."""
@@ -139,7 +156,11 @@ class Model:
         }
 
     def save(self, path: str | os.PathLike[str], overwrite: bool = False) -> Path:
-        """Write the model as a folder; it appears whole or not at all."""
+        """Write the model as a folder; it appears whole or not at all. `overwrite` replaces a model, never anything else."""
+        if overwrite and Path(path).exists() and not (Path(path) / "model.json").is_file():
+            raise UsageError(
+                "only a model is overwritten by a model", f"{path}, which holds something else", "choose another name"
+            )
         data = _safetensors(self.tensors)
         described = {
             **self._settings(),

@@ -122,6 +122,15 @@ def test_nothing_is_overwritten_unasked(model: Model, tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["m"]
 
 
+@pytest.mark.parametrize("shape", [(5, 11), (5, 1), (12,), (5, 3, 3), ()])
+def test_rows_of_another_width_are_refused(model: Model, shape: tuple[int, ...]) -> None:
+    """A single column, or a vector, would be spread over all columns."""
+    for call in (model.encode, model.encode_bits):
+        with pytest.raises(ShapeError, match=r"takes rows of shape \(12,\)|one leading axis"):
+            call(np.ones(shape))
+    np.testing.assert_array_equal(model.encode(ROWS.reshape(300, 3, 4)), model.encode(ROWS))
+
+
 def test_floats_are_not_bits(model: Model) -> None:
     fitted = fit_chain(Chain(Pca(6)), ROWS)
     with pytest.raises(UsageError, match="ends in a hash"):
