@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -43,8 +42,8 @@ class Fitted:
 def encode_sizes(source: Source, mesh: Mesh, small: bool = False) -> Mapping[int, int] | int:
     """The one padded shape per group at which everything is encoded: rows per batch.
 
-    Vectors: 4,096 rows. Pictures: as many as make about a million pixels, between 8 and 256. `small` gives the second
-    shape, for single queries. Each is rounded up to the devices along "data".
+    Vectors: 4,096 rows. Pictures: as many as make about a million pixels, between 8 and 256; Locals in memory likewise, by
+    their values. `small` gives the second shape, for single queries. Each is rounded up to the devices along "data".
     """
     devices = mesh.shape["data"]
     if small:
@@ -55,6 +54,8 @@ def encode_sizes(source: Source, mesh: Mesh, small: bool = False) -> Mapping[int
         shapes = getattr(source, "shapes", None)
     if shapes is None and isinstance(source, ArraySource) and isinstance(source.x, Images):
         shapes = [source.x.pixels.shape[1:3]]
+    if shapes is None and isinstance(source, ArraySource) and isinstance(source.x, Locals):
+        shapes = [source.x.values.shape[1:3]]
     if shapes is None:
         return -(-4096 // devices) * devices
     sizes = {}
@@ -65,14 +66,18 @@ def encode_sizes(source: Source, mesh: Mesh, small: bool = False) -> Mapping[int
 
 
 def encode_source(
-    encoder: Encoder, source: Source, small: bool = False
+    encoder: Encoder, source: Source, small: bool = False, most: int | None = None
 ) -> Iterator[tuple[np.ndarray, Any, np.ndarray]]:
     """Yields (rows (r,), features of those rows, on the host, read (r,) bool) batch by batch; Locals stay Locals.
 
-    A batch is fetched when the next one is already at work.
+    A batch is fetched when the next one is already at work. most: vectors come in batches of at most so many rows.
     """
+    sizes = encode_sizes(source, encoder.mesh, small)
+    if most is not None and isinstance(sizes, int):
+        devices = encoder.mesh.shape["data"]
+        sizes = min(sizes, -(-most // devices) * devices)
     waiting: tuple[Batch, Any] | None = None
-    for batch in Batches(source, encode_sizes(source, encoder.mesh, small)).read():
+    for batch in Batches(source, sizes).read():
         out = encoder(batch.x["x"] if isinstance(batch.x, Mapping) else batch.x)
         if waiting is not None:
             yield _fetched(*waiting)
@@ -138,7 +143,6 @@ class _Work:
     def __init__(self, chain: Chain, source: Source, labels: Any, seed: int, mesh: Mesh, report: Report | None) -> None:
         self.chain, self.source, self.labels, self.seed, self.mesh = chain, source, labels, seed, mesh
         self.report = report or (lambda what, done, total, metrics: None)
-        self.folder: tempfile.TemporaryDirectory[str] | None = None
 
     def gather(self, stages: tuple[Any, ...], states: tuple[Any, ...]) -> Any:
         """The seeded sample on which the next learner trains: rows of the stages' output, as many as `fit_rows`."""
@@ -147,29 +151,33 @@ class _Work:
             return self._stream(stages, states)
         count = len(self.source)
         order = permutation(count, self.seed, 2**61)
-        if not stages:
-            return self._read(np.sort(order[:limit]))
         encoder = Encoder(stages, states, self.mesh)
         has_locals = self._gives_locals(encoder)
+        if not stages and not has_locals:
+            return self._read(np.sort(order[:limit]))
         items = min(count, max(limit // _LOCALS_PER_ITEM, 1)) if has_locals else min(count, limit)
         chosen = np.sort(order[:items])
         return self._collect(encoder, chosen, -(-limit // items) if has_locals else 1, limit)
 
     def _gives_locals(self, encoder: Encoder) -> bool:
+        if not encoder.parts:
+            return isinstance(self.source.read(np.arange(1))[0], Locals)
         for _, out, _ in encode_source(encoder, Subset(self.source, np.arange(1))):
             return isinstance(out, Locals)
         return False
 
     def _collect(self, encoder: Encoder, chosen: np.ndarray, per_item: int, limit: int) -> Any:
-        parts: list[np.ndarray] = []
+        values: Any
+        parts = _Rows()
         owners: list[np.ndarray] = []
-        done = 0
+        done, has_locals = 0, False
         for rows, out, read in encode_source(encoder, Subset(self.source, chosen)):
-            if isinstance(out, Locals):
+            has_locals = isinstance(out, Locals)
+            if has_locals:
                 values, owner = _some_locals(out, chosen[rows], read, per_item, self.seed)
             else:
                 values, owner = out[read], chosen[rows][read]
-            parts.append(values)
+            parts.add(values)
             owners.append(owner)
             done += len(rows)
             self.report("reading", done, len(chosen), {})
@@ -180,24 +188,15 @@ class _Work:
             )
         order = np.argsort(owner, kind="stable")  # batches come by bucket: put the items' order back
         order = order[np.sort(permutation(len(order), self.seed, 2**60)[:limit])]
-        return self._with_labels({"x": self._store(parts, order)}, owner[order])
+        sample = {"x": parts.take(order), **({} if has_locals else self._rest(owner[order], encoder))}
+        return self._with_labels(sample, owner[order])
 
-    def _store(self, parts: list[np.ndarray], order: np.ndarray) -> np.ndarray:
-        width = parts[0].shape[1:]
-        size = len(order) * int(np.prod(width)) * 4
-        if size <= _IN_MEMORY:
-            return np.concatenate(parts)[order]
-        self.folder = tempfile.TemporaryDirectory(prefix="mmfeat-")
-        path = Path(self.folder.name) / "sample.npy"
-        out = np.lib.format.open_memmap(path, "w+", np.float32, (len(order), *width))
-        place = np.full(sum(map(len, parts)), -1)
-        place[order] = np.arange(len(order))
-        first = 0
-        for part in parts:
-            to = place[first : first + len(part)]
-            out[to[to >= 0]] = part[to >= 0]
-            first += len(part)
-        return out
+    def _rest(self, rows: np.ndarray, encoder: Encoder) -> dict[str, Any]:
+        """What rows of a dict carry besides x: labels, and of pairs the second half, encoded like the first, and `same`."""
+        if not (isinstance(self.source, ArraySource) and isinstance(self.source.x, Mapping)):
+            return {}
+        rest = take_rows({key: value for key, value in self.source.x.items() if key != "x"}, rows)
+        return {key: _encode_all(encoder, value) if key == "x2" else np.asarray(value) for key, value in rest.items()}
 
     def _read(self, rows: np.ndarray) -> Any:
         x, weight = self.source.read(rows)
@@ -220,9 +219,8 @@ class _Work:
         if not isinstance(cache, Mapping):
             return None  # streamed: the next learner reads the source again
         encoder = Encoder((stage,), (state,), self.mesh)
-        parts = [out for _, out, _ in encode_source(encoder, ArraySource(cache["x"]))]
-        rest = {key: value for key, value in cache.items() if key == "y"}
-        return {"x": np.concatenate(parts), **rest}
+        found = {key: _encode_all(encoder, value) if key in ("x", "x2") else value for key, value in cache.items()}
+        return found if found["x"] is not None else None
 
     def train(self, stage: Any, cache: Any) -> tuple[Any, Any]:
         """Train one learner on the sample; its state on the host, and the form of what its `init` saw."""
@@ -246,6 +244,49 @@ class _Work:
                 "check the data for NaN, or lower the learning rate",
             )
         return state, jax.tree.map(lambda leaf: (leaf.shape[1:], str(leaf.dtype)), _picked(stage, rows))
+
+
+class _Rows:
+    """Rows (n, ...) float32 gathered part by part: in memory, or beyond a gigabyte in a file without a name."""
+
+    def __init__(self) -> None:
+        self.parts: list[np.ndarray] = []
+        self.file: Any = None
+        self.count = 0
+
+    def add(self, rows: np.ndarray) -> None:
+        """Append rows, all of one width."""
+        self.parts.append(np.ascontiguousarray(rows, np.float32))
+        self.count += len(rows)
+        if self.file is None and self.count * self.parts[0][:1].nbytes > _IN_MEMORY:
+            self.file = tempfile.TemporaryFile(prefix="mmfeat-")  # noqa: SIM115 - `take` closes it
+        if self.file is not None:
+            self.width = self.parts[-1].shape[1:]
+            for part in self.parts:
+                self.file.write(part.data)
+            self.parts = []
+
+    def take(self, order: np.ndarray) -> np.ndarray:
+        """The rows in this order; what was gathered in a file stays in one."""
+        if self.file is None:
+            return np.concatenate(self.parts)[order]
+        with self.file, tempfile.TemporaryFile(prefix="mmfeat-") as ordered:  # maps outlive their files
+            self.file.flush()
+            found = np.memmap(self.file, np.float32, "r", shape=(self.count, *self.width))
+            out = np.memmap(ordered, np.float32, "w+", shape=(len(order), *self.width))
+        for first in range(0, len(order), 4096):
+            out[first : first + 4096] = found[order[first : first + 4096]]
+        return out
+
+
+def _encode_all(encoder: Encoder, x: Any) -> np.ndarray | None:
+    """The features of all rows of an array; None where they become Locals, which are sampled from the source instead."""
+    rows = _Rows()
+    for _, out, _ in encode_source(encoder, ArraySource(x)):
+        if isinstance(out, Locals):
+            return None
+        rows.add(out)
+    return rows.take(np.arange(rows.count))
 
 
 def _picked(stage: Any, rows: Any) -> dict[str, Any]:
@@ -288,7 +329,8 @@ class _Encoded:
         """Features of these rows, and 0 for those that could not be read."""
         found: np.ndarray | None = None
         weight = np.zeros(len(rows), np.float32)
-        for places, out, read in encode_source(self.encoder, Subset(self.source, rows)):
+        most = 2 ** int(np.ceil(np.log2(len(rows))))  # small steps are not padded to thousands of rows
+        for places, out, read in encode_source(self.encoder, Subset(self.source, rows), most=most):
             if isinstance(out, Locals):
                 raise SettingsError(
                     "fit_rows=None streams vectors", "local descriptors", "give fit_rows a number: locals are sampled"

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mmfeat import stages
 from mmfeat.arrays import Locals
 from mmfeat.chain import Chain, Encoder, Pool
 from mmfeat.errors import DataError, SettingsError
 from mmfeat.learner import default_batches, start, train, transform
-from mmfeat.learners import Lsh, Pca
-from mmfeat.stages import _some_locals, fit_chain
+from mmfeat.learners import Autoencoder, Lsh, Pca
+from mmfeat.model import Model
+from mmfeat.stages import _some_locals, encode_source, fit_chain
 from mmfeat.stream import ArraySource
 
 ROWS = np.random.default_rng(0).normal(size=(700, 12)).astype(np.float32) * np.arange(1, 13, dtype=np.float32) + 5
@@ -99,6 +106,88 @@ def test_dict_sources_carry_what_learners_need() -> None:
     labels = np.where(np.arange(700) % 2, 1, -1).astype(np.int32)
     fitted = fit_chain(Chain(Needy(bits=4)), ArraySource(ROWS), labels=labels, classes=2)
     np.testing.assert_allclose(fitted.states[0].mean, ROWS[labels >= 0].mean(0), rtol=1e-4)  # unlabelled rows weigh 0
+
+
+@dataclass(frozen=True)
+class Sides(Lsh):
+    """Learns the mean of the second halves of pairs that are alike."""
+
+    needs: ClassVar[tuple[str, ...]] = ("x", "x2", "same")
+
+    def init(self, key: Any, x: Any) -> Any:
+        return super().init(key, x["x"])
+
+    def step(self, key: Any, state: Any, x: Any, weight: Any) -> Any:
+        return super().step(key, state, x["x2"], weight * x["same"].astype(jnp.float32))
+
+
+@dataclass(frozen=True)
+class Double:
+    """A fixed map of rows."""
+
+    def __call__(self, x: Any) -> Any:
+        return 2 * x
+
+
+@pytest.mark.parametrize(
+    "chain", [Chain(Pca(6), Sides(4)), Chain(Double(), Pca(6), Sides(4)), Chain(Double(), Sides(4))]
+)
+def test_both_halves_of_a_pair_go_through_the_stages_before(chain: Chain) -> None:
+    data = {"x": ROWS, "x2": ROWS[::-1] + 1, "same": (np.arange(700) % 3 == 0).astype(np.int32)}
+    fitted = fit_chain(chain, data)
+    before = Encoder(fitted.chain.stages[:-1], fitted.states[:-1])
+    wanted = np.concatenate([out for _, out, _ in encode_source(before, ArraySource(data["x2"]))])[::3].mean(0)
+    np.testing.assert_allclose(fitted.states[-1].mean, wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_locals_in_memory_are_learned_from_row_by_row() -> None:
+    values = np.random.default_rng(1).normal(size=(50, 6, 4)).astype(np.float32) + 3
+    weight = (np.arange(300).reshape(50, 6) % 4 > 0).astype(np.float32)
+    data = Locals(values, np.zeros((50, 6, 2), np.float32), weight)
+    fitted = fit_chain(Chain(Lsh(8), Pool(), Pca(2)), data)
+    np.testing.assert_allclose(fitted.states[0].mean, values[weight > 0].mean(0), rtol=1e-5)
+    model = Model(fitted.chain, fitted.states, fitted.forms)
+    assert model.encode(data).shape == (50, 2)
+    np.testing.assert_array_equal(model.encode(data)[:5], model.encode(Locals(*(part[:5] for part in data))))
+
+
+def test_rows_that_become_locals_in_the_middle_of_a_chain_are_sampled() -> None:
+    class Cut:
+        def __call__(self, x: Any) -> Locals:
+            parts = x.reshape(x.shape[0], 3, -1)
+            return Locals(parts, parts[..., :2], parts[..., 0] * 0 + 1)
+
+    fitted = fit_chain(Chain(Pca(12), Cut(), Lsh(4)), ROWS)
+    middle = np.asarray(Pca(12).encode(fitted.states[0], ROWS)).reshape(-1, 4)
+    np.testing.assert_allclose(fitted.states[2].mean, middle.mean(0), atol=1e-3)
+
+
+def test_a_large_sample_goes_through_files_that_leave_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    chain = Chain(Double(), Pca(6), Lsh(8), fit_rows=600)
+    wanted = fit_chain(chain, ROWS, seed=2)
+    monkeypatch.setattr(stages, "_IN_MEMORY", 5_000)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    opened = []
+    real = tempfile.TemporaryFile
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda **named: opened.append(real(**named)) or opened[-1])
+    found = fit_chain(chain, ROWS, seed=2)
+    for a, b in zip(jax.tree.leaves(wanted.states), jax.tree.leaves(found.states), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert opened
+    assert all(file.closed for file in opened)
+    assert not list(tmp_path.iterdir())
+
+
+def test_streaming_small_steps_encodes_no_thousands_of_rows() -> None:
+    seen = []
+
+    class Watch:
+        def __call__(self, x: Any) -> Any:
+            seen.append(x.shape[0])
+            return x
+
+    fit_chain(Chain(Watch(), Autoencoder(hidden=(), code=2, batch=64, passes=1), fit_rows=None), ROWS)
+    assert set(seen) == {64, 1024}  # a step, and the 700 rows of the sample `init` sees
 
 
 def test_settings_of_a_chain_survive_fitting() -> None:
