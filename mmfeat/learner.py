@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from mmfeat.arrays import count_rows
+from mmfeat.arrays import Images, Locals, count_rows
 from mmfeat.errors import DataError, MismatchError, NotFittedError, ShapeError
 from mmfeat.host import one_blas_thread
 from mmfeat.mesh import default_mesh, on_host, put_batch, put_state, state_shardings, strong
@@ -280,5 +280,11 @@ def transform(learner: Any, run: Run, data: Any, mesh: Mesh | None = None, rows:
 
 def rows_of(x: Any) -> jax.Array:
     """Rows as a float32 matrix (n, d): whatever shape the items have is flattened. For learners of plain vectors."""
+    if isinstance(x, Images | Locals):
+        raise ShapeError(
+            "a learner of vectors takes rows",
+            type(x).__name__,
+            "put a descriptor such as Pixels() before it, or Pool()",
+        )
     x = jnp.asarray(x, jnp.float32)
     return x.reshape(x.shape[0], -1)

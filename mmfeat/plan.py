@@ -14,6 +14,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from mmfeat.arrays import Images, Locals
 from mmfeat.chain import Chain, apply_stage, is_fixed
+from mmfeat.errors import ShapeError
 from mmfeat.learner import _step, use_host
 from mmfeat.mesh import default_mesh, state_shardings
 from mmfeat.stages import encode_sizes
@@ -71,6 +72,10 @@ def plan_chain(chain: Chain, data: Any, classes: int = 0, mesh: Mesh | None = No
             continue
         if "y" in stage.needs and hasattr(stage, "classes") and classes:
             stage = dataclasses.replace(stage, classes=classes)
+        if isinstance(flow, Images):
+            raise ShapeError(
+                f"{type(stage).__name__} learns from rows", "pictures", "put a descriptor such as Pixels() before it"
+            )
         per_item = flow.values.shape[1] if isinstance(flow, Locals) else 1
         rows = min(items * per_item, chain.fit_rows or items * per_item)
         state, plan = _plan_stage(stage, flow, rows, mesh, rate)

@@ -10,9 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mmfeat.arrays import Images
+from mmfeat.chain import Chain
 from mmfeat.errors import DataError, MismatchError, NotFittedError, ShapeError
 from mmfeat.learner import Learner, default_batches, finished, pick, rows_of, sample, start, train, transform, use_host
+from mmfeat.learners import Lsh
 from mmfeat.mesh import make_mesh
+from mmfeat.plan import plan_chain
 from mmfeat.stream import ArraySource, Batches
 
 X = np.arange(80, dtype=np.float32).reshape(40, 2)
@@ -223,3 +227,11 @@ def test_init_sees_at_most_init_rows() -> None:
 def test_rows_of_flattens() -> None:
     assert rows_of(np.zeros((3, 4, 5), np.uint8)).shape == (3, 20)
     assert rows_of(np.zeros((3, 4), np.float64)).dtype == jnp.float32
+
+
+def test_pictures_are_no_rows() -> None:
+    images = Images(np.zeros((3, 4, 4, 1), np.uint8), np.full((3, 2), 4, np.int32))
+    with pytest.raises(ShapeError, match=r"takes rows; got Images. Put a descriptor"):
+        start(Lsh(4), images)
+    with pytest.raises(ShapeError, match="learns from rows; got pictures"):
+        plan_chain(Chain(Lsh(4)), images)
