@@ -16,12 +16,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh
 
 from mmfeat.arrays import Images, Locals
 from mmfeat.errors import SettingsError, ShapeError
 from mmfeat.learner import rows_of, use_host
-from mmfeat.mesh import default_mesh, on_host, put_batch
+from mmfeat.mesh import default_mesh, on_host, own_mesh, put_batch, state_shardings
 
 __all__ = ["Chain", "Encoder", "Packed", "Pool", "apply_stage", "is_fixed"]
 
@@ -206,6 +206,8 @@ class _Pack:
 class Encoder:
     """Encodes padded batches with a fitted chain: one compiled program per run of stages, NumPy paths in between.
 
+    Of several processes each encodes by itself, on its own devices.
+
     packed: give `Packed` bits instead of one float per bit.
     host: the names of the stages whose NumPy path runs.
     """
@@ -213,7 +215,7 @@ class Encoder:
     def __init__(
         self, stages: tuple[Any, ...], states: tuple[Any, ...], mesh: Mesh | None = None, packed: bool = False
     ) -> None:
-        self.mesh = mesh or default_mesh()
+        self.mesh = own_mesh(mesh or default_mesh())
         stages, states = _fold(stages, states)
         if packed:
             stages, states = (*stages, _Pack()), (*states, ())
@@ -223,11 +225,12 @@ class Encoder:
         for host, numbers in groupby(range(len(stages)), key=lambda i: on_numpy[i]):
             some = list(numbers)
             part = tuple(states[i] for i in some)
-            self.parts.append((host, tuple(stages[i] for i in some), on_host(part) if host else self._on_device(part)))
+            laid = on_host(part) if host else tuple(self._on_devices(stages[i], states[i]) for i in some)
+            self.parts.append((host, tuple(stages[i] for i in some), laid))
 
-    def _on_device(self, states: Any) -> Any:
-        whole = NamedSharding(self.mesh, PartitionSpec())
-        return jax.tree.map(lambda leaf: leaf if isinstance(leaf, jax.Array) else jax.device_put(leaf, whole), states)
+    def _on_devices(self, stage: Any, state: Any) -> Any:
+        """The state over the mesh: wide leaves split as in training."""
+        return jax.device_put(state, state_shardings(state, self.mesh, getattr(stage, "split", {})))
 
     def __call__(self, x: Any) -> Any:
         """A padded batch (Images, Locals or rows; its rows divide by the devices along "data") to features, still on the device."""

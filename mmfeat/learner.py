@@ -26,7 +26,7 @@ from jax.sharding import Mesh
 from mmfeat.arrays import Images, Locals, count_rows
 from mmfeat.errors import DataError, MismatchError, NotFittedError, ShapeError
 from mmfeat.host import one_blas_thread
-from mmfeat.mesh import default_mesh, on_host, put_batch, put_state, state_shardings, strong
+from mmfeat.mesh import default_mesh, on_host, own_mesh, put_batch, put_state, state_shardings, strong
 from mmfeat.stream import Batches, as_source, permutation
 
 __all__ = [
@@ -150,9 +150,11 @@ def sample(batches: Batches, rows: int) -> Any:
     return jax.tree.map(lambda leaf: np.asarray(leaf)[weight > 0], x)
 
 
-@partial(jax.jit, static_argnums=0)
-def _init(learner: Any, key: Array, x: Any) -> State:
-    return strong(learner.init(jax.random.fold_in(key, _INIT), x))
+@partial(jax.jit, static_argnums=(0, 1))
+def _init(learner: Any, mesh: Mesh, key: Array, x: Any) -> State:
+    """The first state, born where it will lie: a wide one never is whole on one device."""
+    state = strong(learner.init(jax.random.fold_in(key, _INIT), x))
+    return jax.lax.with_sharding_constraint(state, state_shardings(state, mesh, learner.split))
 
 
 @partial(jax.jit, static_argnums=(0, 1), donate_argnums=3)
@@ -180,7 +182,7 @@ def start(learner: Any, x: Any, mesh: Mesh | None = None, seed: int = 0, state: 
     if state is None:
         rows = jax.tree.map(lambda leaf: np.asarray(leaf[: learner.init_rows]), pick(learner, x))
         count_rows(rows)
-        state = _init(learner, key, rows)
+        return Run(0, 0, key, _init(learner, mesh, key, rows))
     return Run(0, 0, key, put_state(state, mesh, learner.split))
 
 
@@ -260,13 +262,14 @@ def _encode(learner: Any, state: State, x: Any) -> Array:
 def transform(learner: Any, run: Run, data: Any, mesh: Mesh | None = None, rows: int = 256) -> np.ndarray:
     """Features (n, k) float32 of all rows in their order, computed at one padded shape of `rows` rows.
 
-    A row's features are the same to the bit whatever its company. Rows that cannot be read give NaN.
+    A row's features are the same to the bit whatever its company. Rows that cannot be read give NaN. Of several processes
+    each encodes all rows by itself.
     """
-    mesh = mesh or default_mesh()
+    mesh = own_mesh(mesh or default_mesh())
     state = finished(learner, run)
     source = as_source(data)
     host = use_host(learner, "host_encode", mesh)
-    state = on_host(state) if host else state
+    state = on_host(state) if host or jax.process_count() > 1 else state
     out: np.ndarray | None = None
     for batch in Batches(source, -(-rows // mesh.shape["data"]) * mesh.shape["data"]).read():
         x = batch.x["x"] if isinstance(batch.x, Mapping) else batch.x

@@ -26,6 +26,7 @@ __all__ = [
     "leaf_names",
     "make_mesh",
     "on_host",
+    "own_mesh",
     "put_batch",
     "put_state",
     "state_shardings",
@@ -46,6 +47,13 @@ def make_mesh(data: int | None = None, model: int = 1, devices: list[Any] | None
     return jax.make_mesh(
         (data, model), ("data", "model"), axis_types=(AxisType.Auto, AxisType.Auto), devices=found[: data * model]
     )
+
+
+def own_mesh(mesh: Mesh) -> Mesh:
+    """The mesh of this process's devices alone, for work that every process does by itself; in a single process the same mesh."""
+    if jax.process_count() == 1:
+        return mesh
+    return make_mesh(devices=[device for device in mesh.devices.flat if device.process_index == jax.process_index()])
 
 
 @lru_cache(maxsize=1)
@@ -88,9 +96,18 @@ def state_shardings(state: Any, mesh: Mesh, split: Mapping[str, int]) -> Any:
 
 
 def put_state(state: Any, mesh: Mesh, split: Mapping[str, int]) -> Any:
-    """A fresh copy of the state on the mesh, every leaf with an explicit sharding and a strong type."""
-    state = jax.tree.map(lambda leaf: jnp.array(leaf, dtype=leaf.dtype, copy=True), state)
-    return jax.jit(strong, out_shardings=state_shardings(state, mesh, split))(state)
+    """A fresh copy of the state on the mesh, every leaf with an explicit sharding and a strong type.
+
+    Each device gets its part of a NumPy leaf from the host: nothing is whole on one device that is split afterwards.
+    """
+    shardings = state_shardings(state, mesh, split)
+
+    def copy(leaf: Any, sharding: NamedSharding) -> jax.Array:
+        if isinstance(leaf, jax.Array):
+            return jnp.array(leaf, dtype=leaf.dtype, copy=True)
+        return jax.device_put(np.array(leaf), sharding)
+
+    return jax.jit(strong, out_shardings=shardings)(jax.tree.map(copy, state, shardings))
 
 
 def strong(tree: Any) -> Any:
@@ -117,7 +134,9 @@ def on_host(tree: Any) -> Any:
         if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
             mesh = getattr(leaf.sharding, "mesh", None) or default_mesh()
             whole = NamedSharding(mesh, PartitionSpec())
-            leaf = jax.jit(lambda a: a, out_shardings=whole)(leaf).addressable_data(0)
+            leaf = jax.jit(strong, out_shardings=whole)(leaf).addressable_data(
+                0
+            )  # not a new function: it would compile anew
         return np.array(leaf)
 
     return jax.tree.map(fetch, tree)

@@ -16,8 +16,9 @@ from mmfeat.arrays import Images, Locals
 from mmfeat.chain import Chain, Encoder, Pool, apply_stage, is_fixed
 from mmfeat.errors import SettingsError, ShapeError
 from mmfeat.learner import Learner
+from mmfeat.learners.autoencoder import Autoencoder
 from mmfeat.learners.lsh import Lsh, LshState
-from mmfeat.mesh import make_mesh
+from mmfeat.mesh import make_mesh, on_host
 
 DRAW = np.random.default_rng(0)
 
@@ -223,3 +224,12 @@ def test_numpy_paths_run_between_compiled_parts(one_device_mesh: Any, monkeypatc
 def test_an_encoder_of_nothing_gives_back_what_it_gets() -> None:
     x = DRAW.normal(size=(8, 7)).astype(np.float32)
     np.testing.assert_array_equal(Encoder((), ())(x), x)
+
+
+def test_wide_states_are_split_over_the_devices_that_encode() -> None:
+    learner, x = Autoencoder(hidden=(8,), code=4), DRAW.normal(size=(8, 6)).astype(np.float32)
+    state = on_host(learner.init(jax.random.key(0), x))
+    wide = Encoder((learner,), (state,), make_mesh(2, 2))
+    kernel = wide.parts[0][2][0].params["encoder"]["layer0"]["kernel"]
+    assert {shard.data.shape for shard in kernel.addressable_shards} == {(6, 4)}
+    np.testing.assert_allclose(wide(x), Encoder((learner,), (state,), make_mesh(4))(x), rtol=1e-5, atol=1e-6)

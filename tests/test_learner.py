@@ -10,12 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mmfeat import learner as learner_module
 from mmfeat.arrays import Images
 from mmfeat.chain import Chain
 from mmfeat.errors import DataError, MismatchError, NotFittedError, ShapeError
 from mmfeat.learner import Learner, default_batches, finished, pick, rows_of, sample, start, train, transform, use_host
-from mmfeat.learners import Lsh
-from mmfeat.mesh import make_mesh
+from mmfeat.learners import Autoencoder, Lsh
+from mmfeat.mesh import make_mesh, on_host, state_shardings
 from mmfeat.plan import plan_chain
 from mmfeat.stream import ArraySource, Batches
 
@@ -235,3 +236,29 @@ def test_pictures_are_no_rows() -> None:
         start(Lsh(4), images)
     with pytest.raises(ShapeError, match="learns from rows; got pictures"):
         plan_chain(Chain(Lsh(4)), images)
+
+
+def test_a_wide_state_is_born_where_it_lies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No device ever holds a leaf whole that is split: neither a first state nor a warm start."""
+    learner, mesh = Autoencoder(hidden=(64,), code=8), make_mesh(1, 4)
+    compiled = learner_module._init.lower(learner, mesh, jax.random.key(0), np.ones((4, 128), np.float32)).compile()
+    kernel = 128 * 64 * 4
+    memory = compiled.memory_analysis()
+    assert memory.output_size_in_bytes < 2 * kernel, "six leaves as large as the kernel, over four devices"
+    run = start(learner, np.ones((4, 128), np.float32), mesh)
+    wanted = jax.tree.leaves(state_shardings(run.state, mesh, learner.split))
+    assert [leaf.sharding for leaf in jax.tree.leaves(run.state)] == wanted
+    alone = start(learner, np.ones((4, 128), np.float32), make_mesh(1, devices=jax.devices()[:1]))
+    for a, b in zip(jax.tree.leaves(run.state), jax.tree.leaves(alone.state), strict=True):
+        np.testing.assert_array_equal(a, b)
+    put = jax.device_put
+    whole: list[Any] = []
+
+    def watch(leaf: Any, where: Any) -> Any:
+        whole.append(where)
+        return put(leaf, where)
+
+    monkeypatch.setattr(jax, "device_put", watch)
+    warm = start(learner, np.ones((4, 128), np.float32), mesh, state=on_host(run.state))
+    assert whole == wanted
+    assert [leaf.sharding for leaf in jax.tree.leaves(warm.state)] == wanted

@@ -31,13 +31,17 @@ def data() -> np.ndarray:
 
 
 def main(number: int, processes: int, port: int, folder: Path) -> None:
-    """Train every learner, and write its state."""
+    """Train every learner, and a chain, and write their states and codes."""
     import jax
 
     jax.config.update("jax_num_cpu_devices", DEVICES // processes)
+    from mmfeat.chain import Chain
     from mmfeat.checkpoint import Checkpointer
-    from mmfeat.learner import default_batches, start, train
+    from mmfeat.learner import default_batches, start, train, transform
+    from mmfeat.learners import ItqRotation, Pca
     from mmfeat.mesh import connect, leaf_names, make_mesh, on_host
+    from mmfeat.model import Model
+    from mmfeat.stages import fit_chain
     from mmfeat.stream import Batches
 
     if processes > 1:
@@ -53,7 +57,11 @@ def main(number: int, processes: int, port: int, folder: Path) -> None:
         with Checkpointer(folder / f"{name}-{processes}", learner, steps=4) as after:
             run = train(learner, run, batches, mesh, after)
         leaves = dict(zip(leaf_names(run.state), jax.tree.leaves(on_host(run.state)), strict=True))
-        np.savez(folder / f"{name}-{processes}-{number}.npz", **leaves | {"run.step": np.asarray(run.step)})
+        leaves |= {"run.step": np.asarray(run.step), "codes": transform(learner, run, data(), mesh)}
+        np.savez(folder / f"{name}-{processes}-{number}.npz", **leaves)
+    fitted = fit_chain(Chain(Pca(6), ItqRotation(passes=3), fit_rows=100), data(), seed=4, mesh=mesh)
+    codes = Model(fitted.chain, fitted.states, fitted.forms, mesh=mesh).encode(data())
+    np.savez(folder / f"chain-{processes}-{number}.npz", codes, *jax.tree.leaves(fitted.states))
 
 
 if __name__ == "__main__":
