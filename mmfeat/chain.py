@@ -78,7 +78,8 @@ class Pool:
     z_r = pool over the locals l of region r of values_l;   output (B, R * d), the regions one after another.
 
     regions: pyramid levels as (rows, columns) of a grid; (1, 1) is the whole item. For frames and cuboids the first
-        coordinate of `where` (time, scaled to the item's longest) is cut into `columns`.
+        coordinate of `where` (time, as a share of the item's last) is cut into `columns`, and for cuboids the second
+        (x) into `rows`.
     kind: "max" (of signed values), "mean" or "sum". An empty region gives 0.
     """
 
@@ -95,23 +96,27 @@ class Pool:
             raise ShapeError("Pool joins Locals", type(x).__name__, "put a descriptor before it")
         parts = []
         for rows, columns in self.regions:
-            cell = self._cell(x.where, rows, columns)
+            cell = self._cell(x, rows, columns)
             for number in range(rows * columns):
                 parts.append(self._join(x.values, jnp.where(cell == number, x.weight, 0.0)))
         return jnp.concatenate(parts, axis=-1)
 
     @staticmethod
-    def _cell(where: Array, rows: int, columns: int) -> Array:
-        across = jnp.clip((where[..., 0] * columns).astype(jnp.int32), 0, columns - 1)
-        if where.shape[-1] < 2:
+    def _cell(x: Locals, rows: int, columns: int) -> Array:
+        share = x.where[..., 0]
+        if x.where.shape[-1] != 2:  # seconds
+            last = jnp.where(x.weight > 0, share, 0.0).max(axis=1, keepdims=True)
+            share = share / jnp.where(last > 0, last, 1.0)
+        across = jnp.clip((share * columns).astype(jnp.int32), 0, columns - 1)
+        if x.where.shape[-1] < 2:
             return across
-        down = jnp.clip((where[..., 1] * rows).astype(jnp.int32), 0, rows - 1)
+        down = jnp.clip((x.where[..., 1] * rows).astype(jnp.int32), 0, rows - 1)
         return down * columns + across
 
     def _join(self, values: Array, weight: Array) -> Array:
         if self.kind == "max":
             high = jnp.where(weight[..., None] > 0, values, -jnp.inf).max(axis=1)
-            return jnp.where(jnp.isfinite(high), high, 0.0)
+            return jnp.where((weight > 0).any(axis=1)[:, None], high, 0.0)
         total = jnp.einsum("bld,bl->bd", values, weight, precision=_EXACT)
         if self.kind == "sum":
             return total

@@ -142,6 +142,24 @@ def test_times_are_pooled_in_columns() -> None:
     np.testing.assert_array_equal(pooled, [[1, 5]])
 
 
+def test_seconds_are_pooled_as_shares_of_the_last() -> None:
+    """Frames, and cuboids with their x cut into rows; padding has no say."""
+    values = np.arange(4, dtype=np.float32).reshape(1, 4, 1)
+    frames = Locals(
+        values, np.array([[[0.0], [3.0], [11.0], [90.0]]], np.float32), np.array([[1, 1, 1, 0]], np.float32)
+    )
+    np.testing.assert_array_equal(Pool(((1, 2),), "sum")(frames), [[1, 2]])
+    where = np.array([[[0, 0.1, 0], [3, 0.9, 0], [11, 0.2, 0], [90, 0, 0]]], np.float32)
+    np.testing.assert_array_equal(Pool(((2, 2),), "sum")(frames._replace(where=where)), [[0, 2, 1, 0]])
+
+
+def test_pooling_hides_no_nan() -> None:
+    values = np.array([[[np.nan], [2]], [[1], [2]]], np.float32)
+    x = Locals(values, np.zeros((2, 2, 2), np.float32), np.ones((2, 2), np.float32))
+    for kind in ("max", "mean", "sum"):
+        assert np.isnan(Pool(kind=kind)(x)).ravel().tolist() == [True, False]
+
+
 def test_a_learner_of_rows_encodes_the_rows_of_locals() -> None:
     x, state = some_locals(), line(3, 5)
     out = apply_stage(Affine(), state, x)
