@@ -133,7 +133,6 @@ class KMeans(Learner):
     (3, 2)
     """
 
-    init_rows: ClassVar[int] = 16_384
     scratch: ClassVar[tuple[str, ...]] = ("sums", "counts", "cost", "far", "distance")
     clusters: int = 256
     passes: int = 10
@@ -146,6 +145,11 @@ class KMeans(Learner):
                 f"clusters={self.clusters}, passes={self.passes}",
                 "give positive numbers",
             )
+
+    @property
+    def init_rows(self) -> int:  # type: ignore[override]
+        """Rows among which the first means are drawn: two for each of them at the least."""
+        return max(16_384, 2 * self.clusters)
 
     def init(self, key: Array, x: Array) -> KMeansState:
         """Means drawn from the rows (n, d) by k-means++."""

@@ -16,6 +16,7 @@ from mmfeat.errors import SettingsError, ShapeError
 from mmfeat.learner import Run, default_batches, start, train, transform
 from mmfeat.learners import kmeans
 from mmfeat.learners.kmeans import KMeans, nearest, sum_by
+from mmfeat.learners.vlad import Vlad
 
 
 def blobs(count: int = 600, clusters: int = 8, width: int = 5, spread: float = 0.05) -> tuple[np.ndarray, np.ndarray]:
@@ -129,3 +130,11 @@ def test_mistakes_are_told() -> None:
         start(KMeans(10), np.ones((9, 2), np.float32))
     with pytest.raises(SettingsError, match="clusters=0"):
         KMeans(0)
+
+
+def test_as_many_rows_are_drawn_from_as_there_are_means() -> None:
+    """30,000 codewords, as in a table of Le et al. 2012, need a start among more than 16,384 rows."""
+    learner = KMeans(30_000)
+    rows = jax.ShapeDtypeStruct((learner.init_rows, 3), np.float32)
+    assert jax.eval_shape(learner.init, jax.random.key(0), rows).means.shape == (30_000, 3)
+    assert Vlad(learner).init_rows == learner.init_rows

@@ -76,7 +76,7 @@ def test_it_trains_as_its_codebook() -> None:
     means: list[Any] = []
     rows = some().values.reshape(-1, 6)
     for learner in (Vlad(KMeans(4, passes=3, batch=50)), KMeans(4, passes=3, batch=50)):
-        assert (learner.passes, learner.batch, learner.init_rows) == (3, 50, KMeans.init_rows)
+        assert (learner.passes, learner.batch, learner.init_rows) == (3, 50, 16_384)
         means.append(np.asarray(train(learner, start(learner, rows), default_batches(learner, rows)).state.means))
     np.testing.assert_array_equal(*means)
 
