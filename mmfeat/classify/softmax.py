@@ -12,6 +12,7 @@ classes, C = 2 / (l2 · n): it keeps one of the two opposite vectors of weights)
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
 import jax
@@ -24,6 +25,7 @@ from mmfeat.learner import Learner, Metrics, rows_of
 __all__ = ["Softmax", "SoftmaxState"]
 
 Array = Any
+_matmul = partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)  # accelerators would otherwise round to 10 bits
 
 
 class SoftmaxState(NamedTuple):
@@ -113,7 +115,7 @@ class Softmax(Learner):
     def encode(self, state: SoftmaxState, x: Array) -> Array:
         """Rows (n, d) to the probabilities of the classes (n, classes) float32."""
         rows = (rows_of(x) - state.mean[None, :]) / state.scale[None, :]
-        return jax.nn.softmax(rows @ state.weights + state.bias[None, :], axis=1)
+        return jax.nn.softmax(_matmul(rows, state.weights) + state.bias[None, :], axis=1)
 
     def predict(self, state: SoftmaxState, x: Array) -> Array:
         """Rows (n, d) to their likeliest class (n,) int32."""
@@ -122,11 +124,11 @@ class Softmax(Learner):
     def objective(self, params: Any, x: Array, y: Array, weight: Array) -> Array:
         """The objective for standardised rows (n, d), labels (n,) int32 and weights (n,)."""
         truth = jax.nn.one_hot(y, self.classes, dtype=jnp.float32)
-        weight = weight * (truth @ self._class_weights(weight @ truth))
-        logits = x @ params["weights"] + params["bias"][None, :]
+        weight = weight * _matmul(truth, self._class_weights(_matmul(weight, truth)))
+        logits = _matmul(x, params["weights"]) + params["bias"][None, :]
         loss = jax.nn.logsumexp(logits, axis=1) - (truth * logits).sum(axis=1)
         penalty = 0.5 * self.l2 * jnp.square(params["weights"]).sum()
-        return weight @ loss / jnp.maximum(weight.sum(), 1e-12) + penalty
+        return _matmul(weight, loss) / jnp.maximum(weight.sum(), 1e-12) + penalty
 
     def _class_weights(self, counts: Array) -> Array:
         if self.class_weight == "balanced":
@@ -140,6 +142,6 @@ class Softmax(Learner):
 def _moments(rows: Array, weight: Array) -> tuple[Array, Array]:
     """Mean and deviation (d,) of the rows; 1 for a value that does not vary beyond rounding."""
     total = jnp.maximum(weight.sum(), 1e-12)
-    mean = weight @ rows / total
-    scale = jnp.sqrt(weight @ jnp.square(rows - mean[None, :]) / total)
+    mean = _matmul(weight, rows) / total
+    scale = jnp.sqrt(_matmul(weight, jnp.square(rows - mean[None, :])) / total)
     return mean, jnp.where(scale > 1e-5 * jnp.abs(mean) + 1e-15, scale, 1.0)

@@ -21,6 +21,7 @@ from mmfeat.learner import Learner, Metrics, rows_of
 __all__ = ["Lsh", "LshState"]
 
 Array = Any
+_EXACT = jax.lax.Precision.HIGHEST  # accelerators would otherwise round the products to 10 bits
 
 
 class LshState(NamedTuple):
@@ -63,7 +64,9 @@ class Lsh(Learner):
     def step(self, key: Array, state: LshState, x: Array, weight: Array) -> tuple[LshState, Metrics]:
         """Add a batch (n, d) to the running mean."""
         x = jnp.where(weight[:, None] > 0, rows_of(x), jnp.float32(0))
-        return state._replace(total=state.total + weight @ x, count=state.count + weight.sum()), {}
+        return state._replace(
+            total=state.total + jnp.matmul(weight, x, precision=_EXACT), count=state.count + weight.sum()
+        ), {}
 
     def finish(self, key: Array, state: LshState) -> LshState:
         """The mean of the pass, if the data are to be centred."""
@@ -76,4 +79,4 @@ class Lsh(Learner):
 
     def encode(self, state: LshState, x: Array) -> Array:
         """Rows (n, d) to (n, bits) float32; bit = value > 0. The mean goes first: a large one would cost digits afterwards."""
-        return jnp.matmul(rows_of(x) - state.mean[None, :], state.planes, precision=jax.lax.Precision.HIGHEST)
+        return jnp.matmul(rows_of(x) - state.mean[None, :], state.planes, precision=_EXACT)

@@ -136,3 +136,16 @@ def test_what_cannot_be_is_refused() -> None:
         start(Softmax(), np.ones((3, 2), np.float32))
     learner = Softmax(classes=3, class_weight=(1.0, 2.0, 3.0))
     assert from_json(to_json(learner)) == learner
+
+
+def test_no_product_is_rounded_on_accelerators() -> None:
+    learner, x = Softmax(class_weight="balanced"), {"x": np.ones((5, 3), np.float32), "y": np.arange(5) % 2}
+    state = learner.init(jax.random.key(0), x)
+    params = {"weights": state.weights, "bias": state.bias}
+    weight = np.ones(5, np.float32)
+    for function, arguments in (
+        (learner.encode, (state, x["x"])),
+        (learner.objective, (params, x["x"], x["y"], weight)),
+    ):
+        program = str(jax.make_jaxpr(function)(*arguments))
+        assert program.count("dot_general") == program.count("precision=(Precision.HIGHEST, Precision.HIGHEST)") > 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 
@@ -57,3 +58,14 @@ def test_the_seed_draws_the_planes() -> None:
 def test_mistakes_are_told() -> None:
     with pytest.raises(SettingsError, match="bits=0"):
         Lsh(bits=0)
+
+
+def test_no_product_is_rounded_on_accelerators() -> None:
+    learner, x = Lsh(bits=4), np.ones((5, 3), np.float32)
+    state = learner.init(jax.random.key(0), x)
+    for function, arguments in (
+        (learner.step, (jax.random.key(0), state, x, np.ones(5))),
+        (learner.encode, (state, x)),
+    ):
+        program = str(jax.make_jaxpr(function)(*arguments))
+        assert program.count("dot_general") == program.count("precision=(Precision.HIGHEST, Precision.HIGHEST)") == 1
