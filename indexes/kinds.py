@@ -101,7 +101,9 @@ def as_codes(kind: Kind, dim: int, codes: Any, ids: Sequence[Any] | None = None)
     if kind.dtype is np.uint8:
         if dim % 8 and codes.size:
             bad = np.flatnonzero(codes[:, -1] >> (dim % 8))
-            _refuse_rows(f"bits beyond the {dim}th are padding and must be 0", bad, ids, "pack with mmfeat.pack_bits")
+            _refuse_rows(
+                f"bits beyond the {dim}th are padding and must be 0", bad, ids, "pack with mmfeat.arrays.pack_bits"
+            )
     elif not np.isfinite(codes).all():
         bad = np.flatnonzero(~np.isfinite(codes).all(axis=1))
         _refuse_rows("vectors must be finite", bad, ids, "leave these items out or find where NaN or infinity arises")
