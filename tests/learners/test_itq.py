@@ -84,10 +84,13 @@ def test_numpy_and_jax_take_the_same_step_and_padding_weighs_nothing() -> None:
 
 
 def test_the_numpy_path_ends_where_the_other_ends(one_device_mesh: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same rotation after a step; later a sign at 0 may fall either way, and what is reached must be as good."""
     x = centred()
-    one = fit(x, 5, one_device_mesh)[0].state.rotation
+    one, whole = (fit(x, passes, one_device_mesh) for passes in (1, 30))
     monkeypatch.setenv("MMFEAT_HOST", "0")
-    np.testing.assert_allclose(np.asarray(fit(x, 5, one_device_mesh)[0].state.rotation), np.asarray(one), atol=1e-5)
+    other, rest = (fit(x, passes, one_device_mesh) for passes in (1, 30))
+    np.testing.assert_allclose(np.asarray(other[0].state.rotation), np.asarray(one[0].state.rotation), atol=1e-5)
+    assert rest[1][-1] == pytest.approx(whole[1][-1], rel=5e-3)
 
 
 def test_the_seed_draws_the_first_rotation() -> None:
