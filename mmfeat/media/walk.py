@@ -132,11 +132,18 @@ def _files(root: Path, prefix: str, follow_links: bool) -> Iterator[_Found]:
                 continue
             if entry.is_dir(follow_symlinks=False):
                 real.append((entry.path, f"{before}{entry.name}/"))
-            elif entry.is_dir():
+            elif _leads_to_folder(entry):
                 if follow_links:
                     linked.append((entry.path, f"{before}{entry.name}/"))
             else:
                 yield _check(make_id(f"{before}{entry.name}"), entry.path)
+
+
+def _leads_to_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # links in a circle
+        return False
 
 
 def _mark(folder: str) -> tuple[int, int]:

@@ -219,3 +219,12 @@ def test_a_labels_file_that_cannot_be_read(pets: Path, tmp_path: Path) -> None:
     for name in ("x.parquet", "gone.csv"):
         with pytest.raises(UsageError):
             walk(pets, labels=tmp_path / name)
+
+
+def test_links_in_a_circle_are_failures_and_nothing_else(tmp_path: Path) -> None:
+    picture(tmp_path / "a.png")
+    (tmp_path / "b").symlink_to("c")
+    (tmp_path / "c").symlink_to("b")
+    (tmp_path / "self").symlink_to(".")
+    found = rows(walk(tmp_path))
+    assert {name: row["status"] for name, row in found.items()} == {"a.png": "found", "b": "failed", "c": "failed"}
