@@ -9,12 +9,15 @@ no raster (WMF) are never opened.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import functools
 import io
+import os
 import threading
 import warnings
 from collections.abc import Iterator
-from typing import IO, NamedTuple
+from pathlib import Path
+from typing import IO, Any, NamedTuple
 
 from PIL import Image
 
@@ -107,13 +110,14 @@ def quiet() -> Iterator[None]:
 
     `warnings.catch_warnings` swaps a list that all threads share, so with several threads it may restore the wrong
     one; here the first to come puts one filter in and the last to go takes it out. Pillow's warnings only: `warnings`
-    matches the module that warns.
+    matches the module that warns. Its libtiff, which writes to standard error by itself, is silenced the same way.
     """
     global _quiet_users
     with _lock:
         _quiet_users += 1
         if _quiet_users == 1:
             warnings.filterwarnings("ignore", module=r"PIL\.")
+            _swap_handlers()
     try:
         yield
     finally:
@@ -121,6 +125,32 @@ def quiet() -> Iterator[None]:
             _quiet_users -= 1
             if _quiet_users == 0:
                 _remove_filter()
+                _swap_handlers()
+
+
+@functools.cache
+def _handler_setters() -> tuple[Any, ...]:
+    """The two functions of Pillow's own libtiff that set who is told of warnings and errors; none where it is not found.
+
+    Opened a second time a library is the same one, so this reaches the copy that Pillow uses, and no other.
+    """
+    folder = Path(Image.__file__).parent
+    for path in (*folder.parent.glob("pillow.libs/libtiff*.so*"), *folder.glob(".dylibs/libtiff*.dylib")):
+        with contextlib.suppress(OSError, AttributeError):
+            library = ctypes.CDLL(os.fspath(path))
+            setters = library.TIFFSetWarningHandler, library.TIFFSetErrorHandler
+            for setter in setters:
+                setter.argtypes, setter.restype = [ctypes.c_void_p], ctypes.c_void_p
+            return setters
+    return ()
+
+
+_handlers: list[int | None] = [None, None]  # those that are not set now: nobody, or libtiff's own
+
+
+def _swap_handlers() -> None:
+    for number, setter in enumerate(_handler_setters()):
+        _handlers[number] = setter(_handlers[number])
 
 
 def _remove_filter() -> None:
