@@ -22,7 +22,7 @@ def demo(
     """Show what mmfeat does: search inside photographs, learned codes beside random ones; or your own folder."""
     from mmfeat.pipelines.demo import demo_folder, run_demo
 
-    with progress(quiet) as shown:
+    with progress(quiet, lambda: "the pages show what was finished") as shown:
         pages = run_demo(output, shown) if folder is None else demo_folder(folder, output, shown)
     for page, what in pages:
         typer.echo(f"{page}: {what}")

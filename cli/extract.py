@@ -24,13 +24,13 @@ def extract(
     quiet: Quiet = False,
 ) -> None:
     """Encode pictures with a model. A rerun makes what is missing."""
-    from mmfeat.media.walk import walk
     from mmfeat.model import load
     from mmfeat.pipelines.extracting import extract as run
+    from mmfeat.pipelines.fitting import _walk
 
     held = load(model)
-    items = walk(list(data), labels=labels)
-    with progress(quiet) as shown:
+    with progress(quiet, lambda: "what is finished is kept, and the same command goes on from there") as shown:
+        items = _walk(list(data), labels, shown)
         result = run(held, items, output, dtype=dtype, report=shown)
     typer.echo(
         f"{result.path}: {result.done:,} done, {result.failed:,} failed, {result.skipped:,} skipped (reasons: items.parquet)"

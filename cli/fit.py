@@ -42,9 +42,10 @@ def fit(
     """Learn a model from pictures, without labels."""
     from mmfeat.errors import UsageError
     from mmfeat.pipelines.fitting import fit_job, prepare
+    from mmfeat.plan import describe_plan, plan_chain
 
     prepare_devices(devices)
-    if output is not None and output.exists() and not overwrite:
+    if output is not None and output.exists() and not overwrite and not plan:
         raise UsageError(
             "what exists is never overwritten unasked", str(output), "choose another name or pass --overwrite"
         )
@@ -52,14 +53,13 @@ def fit(
         raise UsageError(
             "a model is written to a folder", "no --output", "add -o MODEL, or --plan to learn nothing yet"
         )
-    job = prepare(recipe, list(data), labels=labels, settings=assignments(set_))
-    if plan or output is None:
-        from mmfeat.plan import describe_plan, plan_chain
-
-        for line in describe_plan(plan_chain(job.chain, job.source, len(job.classes))):
-            typer.echo(line)
-        return
-    with progress(quiet) as shown:
-        model = fit_job(job, seed=seed, report=shown)
-    model.save(output, overwrite)
-    typer.echo(f"{output}: a model learned from {job.facts['data']} ({model.sha256[:12]})")
+    with progress(quiet, lambda: "no model was written") as shown:
+        job = prepare(recipe, list(data), labels=labels, settings=assignments(set_), report=shown)
+        if plan or output is None:
+            lines = describe_plan(plan_chain(job.chain, job.source, len(job.classes)))
+        else:
+            model = fit_job(job, seed=seed, report=shown)
+            model.save(output, overwrite)
+            lines = [f"{output}: a model learned from {job.facts['data']} ({model.sha256[:12]})"]
+    for line in lines:
+        typer.echo(line)

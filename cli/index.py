@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from mmfeat.cli.options import Labels, Overwrite, Quiet, Seed, Set, assignments, progress
+from mmfeat.cli.options import Interrupted, Labels, Overwrite, Quiet, Seed, Set, assignments, progress
 
 __all__ = ["app"]
 
@@ -46,7 +46,7 @@ def build(
         raise UsageError(
             "a model is used as it is, or one is learned", "--model with --recipe or --set", "leave one of them out"
         )
-    with progress(quiet) as shown:
+    with progress(quiet, lambda: _left(output)) as shown:
         if len(data) == 1 and data[0].suffix == ".npy":
             result = build_from_vectors(
                 data[0], output, ids=ids, recipe=recipe, settings=settings, metric=metric, seed=seed, overwrite=overwrite,
@@ -60,12 +60,19 @@ def build(
                 settings=settings, labels=labels, seed=seed, overwrite=overwrite, report=shown,
             )  # fmt: skip
     typer.echo(f"{result.path}: {result.done:,} indexed, {result.failed:,} failed, {result.skipped:,} skipped")
+    if result.why:
+        typer.echo(f"  failed: {result.why}")
     for line in describe(result.check) if result.check else []:
         typer.echo(f"  {line}")
     if not result.complete:
-        typer.echo("  interrupted: it can be searched; the same command goes on from here")
-        raise typer.Exit(130)
+        raise Interrupted("what is indexed can be searched; the same command goes on from there")
     raise typer.Exit(1 if strict and result.failed and result.exit_code == 0 else result.exit_code)
+
+
+def _left(output: Path) -> str:
+    """What an interrupted build leaves behind."""
+    begun = (output / "current.json").exists()
+    return "what was begun is kept; the same command goes on from there" if begun else "nothing was indexed yet"
 
 
 @app.command("info")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,8 +13,10 @@ import typer
 from mmfeat.progress import Progress
 
 __all__ = [
+    "ASKED",
     "Data",
     "Devices",
+    "Interrupted",
     "Labels",
     "Overwrite",
     "Quiet",
@@ -22,6 +27,7 @@ __all__ = [
     "progress",
 ]
 
+ASKED = threading.Event()  # somebody wants the run to end
 Data = Annotated[list[Path], typer.Argument(help="A folder of pictures, or several.", show_default=False)]
 Labels = Annotated[Path | None, typer.Option("--labels", help="A CSV or Parquet file with the columns id and label.")]
 Seed = Annotated[int, typer.Option("--seed", help="The same seed gives the same result.")]
@@ -41,9 +47,18 @@ def assignments(texts: list[str] | None) -> dict[str, Any]:
     return parse_assignments(texts or [])
 
 
-def progress(quiet: bool) -> Progress:
-    """Progress on standard error."""
-    return Progress(quiet=quiet)
+class Interrupted(Exception):  # noqa: N818 - an ending, not an error
+    """Somebody pressed Ctrl-C: the words say what is left behind."""
+
+
+@contextlib.contextmanager
+def progress(quiet: bool, left: Callable[[], str]) -> Iterator[Progress]:
+    """Progress on standard error. left: says what an interruption in the block has left behind."""
+    with Progress(quiet=quiet, stop=ASKED.is_set) as shown:
+        try:
+            yield shown
+        except KeyboardInterrupt as interrupt:
+            raise Interrupted(left()) from interrupt
 
 
 def prepare_devices(count: int | None) -> None:

@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import IO, Any
 
 __all__ = ["Progress", "duration"]
@@ -25,28 +26,44 @@ def duration(seconds: float) -> str:
 
 
 class Progress:
-    """Shows work on `file` (standard error): the kind of thing counted is `unit`.
+    """Shows work on `file` (standard error).
 
-    A terminal gets one line that is renewed; anything else a plain line every `every` seconds, the first one after two.
+    A terminal gets one line that is renewed; anything else a plain line every `every` seconds, the first one after two,
+    whether or not the work has anything new to say: compiling and eigenproblems take a while. Where nothing can be written
+    any more (the reader of a pipe is gone, a disk is full) the work goes on in silence.
+    stop: says whether somebody wants the work to end.
     """
 
-    def __init__(self, quiet: bool = False, file: IO[str] | None = None, every: float = 5.0) -> None:
-        self.quiet, self.every = quiet, every
+    def __init__(
+        self,
+        quiet: bool = False,
+        file: IO[str] | None = None,
+        every: float = 5.0,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.quiet, self.every, self.stop = quiet, every, stop
         self.file = file if file is not None else sys.stderr
         self.live = not quiet and self.file.isatty()
         self._bar: Any = None
         self._task: Any = None
-        self._what = ""
-        self._began = self._shown = 0.0
-        self._first = 0
+        self._what = "starting"
+        self._began = time.monotonic()
+        self._shown = self._began - every + 2.0
+        self._first = self._done = self._total = 0
+        self._lock = threading.Lock()
+        self._left = threading.Event()
+        self._beat: threading.Thread | None = None
 
     def __enter__(self) -> Progress:
+        if not self.quiet and not self.live:
+            self._beat = threading.Thread(target=self._keep_showing, name="mmfeat-progress", daemon=True)
+            self._beat.start()
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._close()
-
-    def _close(self) -> None:
+        self._left.set()
+        if self._beat is not None:
+            self._beat.join()
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
@@ -55,35 +72,60 @@ class Progress:
         """A sentence that stays."""
         if self.quiet:
             return
-        if self._bar is not None:
-            self._bar.console.print(text, markup=False, highlight=False)
-        else:
-            print(text, file=self.file, flush=True)
+        with self._lock:
+            if self._bar is not None:
+                self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
+            else:
+                self._write(text)
 
     def __call__(self, what: str, done: int, total: int, metrics: Mapping[str, Any] | None = None) -> None:
-        """Work of this kind has come so far. Cheap when nothing is to be shown."""
+        """Work of this kind has come so far. Cheap when nothing is to be shown. KeyboardInterrupt: it is to stop."""
+        if self.stop() and not isinstance(sys.exception(), KeyboardInterrupt):  # unless that is being seen to
+            raise KeyboardInterrupt
         if self.quiet:
             return
         now = time.monotonic()
-        if what != self._what or done < self._first:
-            self._what, self._began, self._first = what, now, done
-            self._shown = now - self.every + 2.0  # the first line comes after two seconds, if it is still at work then
-            self._open(what, total)
-        if self.live:
-            self._bar.update(self._task, completed=done, total=total, rate=self._rate(done, now))
-        elif now - self._shown >= self.every:
+        with self._lock:
+            if what != self._what or done < self._first:
+                self._what, self._began, self._first = what, now, done
+                self._open(what, total)
+            self._done, self._total = done, total
+            if self.live:
+                self._bar.update(self._task, completed=done, total=total, rate=self._rate(now))
+            else:
+                self._show(now)
+
+    def _keep_showing(self) -> None:
+        while not self._left.wait(min(self.every, 1.0)):
+            with self._lock:
+                self._show(time.monotonic())
+
+    def _show(self, now: float) -> None:
+        """The plain line, if it is time."""
+        if now - self._shown >= self.every:
             self._shown = now
-            print(self._line(done, total, now), file=self.file, flush=True)
+            self._write(self._line(now))
 
-    def _rate(self, done: int, now: float) -> str:
+    def _write(self, text: str) -> None:
+        if self.quiet:
+            return
+        try:
+            print(text, file=self.file, flush=True)
+        except (OSError, ValueError):
+            self.quiet = True
+
+    def _rate(self, now: float) -> str:
         elapsed = now - self._began
-        return f"{(done - self._first) / elapsed:,.0f}/s" if elapsed > 0.2 else ""
+        return f"{(self._done - self._first) / elapsed:,.0f}/s" if elapsed > 0.2 and self._done > self._first else ""
 
-    def _line(self, done: int, total: int, now: float) -> str:
-        elapsed, moved = now - self._began, done - self._first
-        left = f", {duration((total - done) * elapsed / moved)} left" if moved else ""
-        rate = self._rate(done, now)
-        return f"{self._what}: {done:,} of {total:,}" + (f", {rate}" if rate else "") + left
+    def _line(self, now: float) -> str:
+        elapsed, moved, left = now - self._began, self._done - self._first, self._total - self._done
+        if not self._total:
+            return f"{self._what}, {duration(elapsed)} so far"
+        said, rate = f"{self._what}: {self._done:,} of {self._total:,}", self._rate(now)
+        if not rate or left <= 0:
+            return f"{said}, {duration(elapsed)} so far"
+        return f"{said}, {rate}, {duration(left * elapsed / moved)} left"
 
     def _open(self, what: str, total: int) -> None:
         if not self.live:

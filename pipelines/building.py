@@ -22,12 +22,13 @@ from mmfeat.arrays import pack_bits
 from mmfeat.errors import DataError, MismatchError, ShapeError, UsageError
 from mmfeat.files import canonical_json
 from mmfeat.pipelines.extracting import encode_items, parts_table, settle
-from mmfeat.pipelines.fitting import fit_job, prepare
+from mmfeat.pipelines.fitting import fit_job, prepare, some_reasons
 
 if TYPE_CHECKING:
     from mmfeat.indexes.store import Index
     from mmfeat.media.items import Items
     from mmfeat.model import Model
+    from mmfeat.pipelines.extracting import Encoded
     from mmfeat.stages import Report
 
 __all__ = ["Build", "build_from_vectors", "build_index", "chunks"]
@@ -37,7 +38,10 @@ FIRST, LARGEST, SAMPLE = 500, 65_536, 2_000
 
 @dataclasses.dataclass(frozen=True)
 class Build:
-    """What a build ended in. `complete` is False when it was interrupted: what is there can be searched."""
+    """What a build ended in. `complete` is False when it was interrupted: what is there can be searched.
+
+    why: the first reasons of the files that failed.
+    """
 
     path: Path
     items: int
@@ -47,6 +51,7 @@ class Build:
     new_failures: int
     check: dict[str, Any]
     complete: bool = True
+    why: str = ""
 
     @property
     def exit_code(self) -> int:
@@ -84,12 +89,12 @@ def build_index(
     """
     from mmfeat.pipelines.fitting import _is_items, _walk
 
-    items = data if _is_items(data) else _walk(data, labels)
+    items = data if _is_items(data) else _walk(data, labels, report)
     if not len(items.images):
         raise DataError(
             "an index of pictures needs a picture that can be read",
-            repr(items),
-            "see the reasons in the table of items",
+            f"{len(items):,} files: {some_reasons(items)}",
+            "name another folder",
         )
     index, model = _begin(Path(path), items, model, recipe, settings, seed, overwrite, report)
     sample = np.sort(np.random.default_rng(seed).permutation(len(items.images))[:SAMPLE])
@@ -163,9 +168,10 @@ class _Growth:
     ) -> None:
         self.index, self.model, self.items = index, model, items
         self.sample, self.report, self.after = sample, report, after or (lambda index, items, complete: None)
+        self.rows: list[np.ndarray] = []  # of the sample, as they come; their features stand in `floats`
         self.floats: list[np.ndarray] = []
         self.checked: dict[str, Any] = {}
-        self.failed_before = _failed_before(index)
+        self.failed_before, self.sha256_before = _before(index)
 
     def run(self) -> None:
         """Encode and add what is not in the index yet, chunk by chunk."""
@@ -176,7 +182,8 @@ class _Growth:
             missing = np.array([row for row in rows if ids[row] not in there], np.int64)
             if len(missing) < len(rows):
                 old = np.array([row for row in rows if ids[row] in there], np.int64)
-                self.items = settle(self.items, old, {}, {})
+                known = {int(row): self.sha256_before[ids[row]] for row in old if ids[row] in self.sha256_before}
+                self.items = settle(self.items, old, {}, known)
             if len(missing):
                 self.add(missing, base)
             base += len(rows)
@@ -184,8 +191,7 @@ class _Growth:
     def add(self, rows: np.ndarray, base: int) -> None:
         """One segment."""
         encoded = encode_items(self.model, self.items, rows, self.report, base)
-        wanted = [place for place, row in enumerate(encoded.rows) if int(row) in self.sample]
-        self.floats.append(encoded.features[wanted])
+        self.keep(encoded)
         self.items = settle(self.items, rows, encoded.failures, encoded.sha256)
         if len(encoded.rows):
             codes = pack_bits(encoded.features) if self.model.hash else encoded.features
@@ -193,12 +199,23 @@ class _Growth:
             self.index.add(parts["id"].combine_chunks(), codes, parts.drop_columns(["id"]))
         self.after(self.index, self.items, False)
 
+    def keep(self, encoded: Encoded) -> None:
+        """Keep the features of items of the sample for the self-check."""
+        wanted = [place for place, row in enumerate(encoded.rows) if int(row) in self.sample]
+        self.rows.append(encoded.rows[wanted])
+        self.floats.append(encoded.features[wanted])
+
     def check(self, seed: int) -> None:
-        """The self-check, over what this run has encoded."""
+        """The self-check. What of the sample an earlier, interrupted run has encoded is encoded again."""
         from mmfeat.pipelines.self_check import self_check
 
+        status = self.items.table["status"].to_pylist()
+        kept = {int(row) for rows in self.rows for row in rows}
+        missing = [row for row in sorted(self.sample) if row not in kept and status[row] == "done"]
+        if missing:
+            self.keep(encode_items(self.model, self.items, np.array(missing), self.report))
         if len(self.index):
-            floats = np.concatenate(self.floats) if self.floats else np.zeros((0, self.index.dim), np.float32)
+            floats = np.concatenate(self.floats)[np.argsort(np.concatenate(self.rows))]
             self.checked = self_check(self.index, self.model, self.items, floats, seed=seed, report=self.report)
 
     def end(self, complete: bool) -> Build:
@@ -213,10 +230,12 @@ class _Growth:
         self.after(self.index, self.items, complete)
         count = self.items.count
         table = self.items.table
-        failed = {i for i, s in zip(self.items.ids, table["status"].to_pylist(), strict=True) if s == "failed"}
+        failed = [row for row, status in enumerate(table["status"].to_pylist()) if status == "failed"]
+        ids, reasons = self.items.ids, table["reason"].to_pylist()
         return Build(
             self.index.path, len(self.items), len(self.index), len(failed), count("skipped"),
-            len(failed - self.failed_before), self.checked, complete,
+            len({ids[row] for row in failed} - self.failed_before), self.checked, complete,
+            some_reasons(self.items, {row: reasons[row] or "" for row in failed}, 3) if failed else "",
         )  # fmt: skip
 
 
@@ -226,11 +245,14 @@ def _parquet(table: pa.Table) -> bytes:
     return sink.getvalue().to_pybytes()
 
 
-def _failed_before(index: Index) -> set[str]:
+def _before(index: Index) -> tuple[set[str], dict[str, str]]:
+    """What had failed when the index was last written, and the checksums of the files that had not."""
     if "items.parquet" not in index.extras:
-        return set()
-    table = pq.read_table(index.extra("items.parquet"), columns=["id", "status"])
-    return {i for i, s in zip(table["id"].to_pylist(), table["status"].to_pylist(), strict=True) if s == "failed"}
+        return set(), {}
+    names = ["id", "status", "sha256"]
+    table = pq.read_table(index.extra("items.parquet"), columns=names)
+    rows = list(zip(*(table[name].to_pylist() for name in names), strict=True))
+    return {i for i, status, _ in rows if status == "failed"}, {i: sha for i, status, sha in rows if status == "done"}
 
 
 def build_from_vectors(

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from mmfeat.stages import Report
     from mmfeat.stream import Source
 
-__all__ = ["Job", "find_recipe", "fit", "fit_job", "prepare"]
+__all__ = ["Job", "find_recipe", "fit", "fit_job", "prepare", "some_reasons"]
 
 
 def find_recipe(name: str, assignments: Mapping[str, Any] | None = None) -> Any:
@@ -88,12 +88,21 @@ def fit(
     (1, 8)
     """
     return fit_job(
-        prepare(what, data, decode=decode, labels=labels, settings=settings), seed=seed, mesh=mesh, report=report
+        prepare(what, data, decode=decode, labels=labels, settings=settings, report=report),
+        seed=seed,
+        mesh=mesh,
+        report=report,
     )
 
 
 def prepare(
-    what: Any, data: Any, *, decode: Any = None, labels: Any = None, settings: Mapping[str, Any] | None = None
+    what: Any,
+    data: Any,
+    *,
+    decode: Any = None,
+    labels: Any = None,
+    settings: Mapping[str, Any] | None = None,
+    report: Report | None = None,
 ) -> Job:
     """Bring data and recipe together without learning anything yet."""
     from mmfeat.chain import Chain, is_fixed
@@ -101,7 +110,7 @@ def prepare(
     what = find_recipe(what, settings) if isinstance(what, str) else _with(what, settings)
     items, facts = None, {}
     if _is_items(data) or _are_paths(data):
-        items = data if _is_items(data) else _walk(data, labels)
+        items = data if _is_items(data) else _walk(data, labels, report)
         facts = {"data": f"{len(items.images)} pictures", "data_sha256": _fingerprint(items)}
         decode = decode or _ask(what, "decode", items)
         source: Any = _picture_source(items, decode)
@@ -138,9 +147,17 @@ def fit_job(job: Job, *, seed: int = 0, mesh: Mesh | None = None, report: Report
             "give labels, or use sub-folders as classes",
         )
     labels = job.labels if supervised else None
-    fitted = fit_chain(
-        job.chain, job.source, labels=labels, classes=len(job.classes), seed=seed, mesh=mesh, report=report
-    )
+    try:
+        fitted = fit_chain(
+            job.chain, job.source, labels=labels, classes=len(job.classes), seed=seed, mesh=mesh, report=report
+        )
+    except DataError as error:
+        failures = getattr(job.source, "failures", {})
+        if job.items is None or not failures:
+            raise
+        raise DataError(
+            error.rule, f"{error.came}: {some_reasons(job.items, failures)}", "name another folder"
+        ) from error
     facts = {
         **job.facts,
         "seed": seed,
@@ -148,6 +165,13 @@ def fit_job(job: Job, *, seed: int = 0, mesh: Mesh | None = None, report: Report
         "unfitted": sha256_bytes(canonical_json(to_json(job.chain))),
     }
     return Model(fitted.chain, fitted.states, fitted.forms, job.decode, job.classes if supervised else (), facts, mesh)
+
+
+def some_reasons(items: Any, failures: Mapping[int, str] | None = None, count: int = 2) -> str:
+    """Why files are not used: the first reasons of a table, or of these rows of it."""
+    why = failures or {row: text for row, text in enumerate(items.table["reason"].to_pylist()) if text}
+    some = [f"{items.table['id'][row].as_py()}: {why[row].rstrip('.')}" for row in sorted(why)[:count]]
+    return "; ".join(some) + (f"; and {len(why) - count:,} more" if len(why) > count else "")
 
 
 def versions() -> dict[str, str]:
@@ -190,11 +214,15 @@ def _are_paths(data: Any) -> bool:
     return isinstance(data, Sequence) and len(data) > 0 and all(isinstance(part, str | os.PathLike) for part in data)
 
 
-def _walk(data: Any, labels: Any) -> Any:
+def _walk(data: Any, labels: Any, report: Report | None = None) -> Any:
     from mmfeat.media.walk import walk
 
+    def progress(done: int, total: int) -> None:
+        if report:
+            report("looking at files", done, total, {})
+
     roots = [Path(data)] if isinstance(data, str | os.PathLike) else [Path(part) for part in data]
-    return walk(roots, labels=labels)
+    return walk(roots, labels=labels, progress=progress)
 
 
 def _fingerprint(items: Any) -> str:

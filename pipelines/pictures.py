@@ -41,19 +41,23 @@ def view(answer: Answer, side: int = 160) -> Any:
     from mmfeat.visualise.results import QueryResult, Thumb
     from mmfeat.visualise.thumbnails import thumbnail
 
-    def image(source: Any, item: str, side: int = side) -> bytes | None:
+    def image(source: Any, box: Any, side: int) -> bytes | None:
         if source is None:
             return None
         if isinstance(source, np.ndarray) and source.ndim == 1:
             return None  # a vector has no picture
-        found = picture_of(source, split_id(item)[1].get("xywh") if isinstance(source, Path) and "#" in item else None)
+        found = picture_of(source, box)
         return None if found is None else thumbnail(found, side)
 
-    def thumb(item: str, source: Any, label: str | None = None, distance: float | int | None = None) -> Thumb:
-        data = image(source, item, 2 * side if distance is None else side)
+    def thumb(item: str, source: Any, box: Any, label: str | None = None, distance: Any = None) -> Thumb:
+        data = image(source, box, 2 * side if distance is None else side)
         gone = "the file cannot be read any more" if isinstance(source, Path) and data is None else None
         return Thumb(data, item, label, distance, gone)
 
-    path = Path(answer.picture) if isinstance(answer.picture, str) else answer.picture
-    neighbours = [thumb(n.id, n.path, n.label, n.distance) for n in answer.neighbours]
-    return QueryResult(thumb(answer.query, path), neighbours)
+    def box_of(item: str, path: Any) -> Any:
+        return split_id(item)[1].get("xywh") if isinstance(path, Path) and "#" in item else None
+
+    neighbours = [thumb(n.id, n.path, box_of(n.id, n.path), n.label, n.distance) for n in answer.neighbours]
+    asked = Path(answer.picture) if isinstance(answer.picture, str) else answer.picture
+    box = None if str(asked) == answer.query else box_of(answer.query, asked)  # the name of a file is no id
+    return QueryResult(thumb(answer.query, asked, box), neighbours)

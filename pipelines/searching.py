@@ -269,11 +269,13 @@ class Searcher:
             raise ShapeError("this index is asked with vectors", "a picture", "give an array of shape (d,) or (q, d)")
         arrays = []
         for one in pictures:
+            if isinstance(one, Path) and one.is_dir():
+                raise UsageError("a query is a picture, a file", f"the folder {one}", "name pictures in it")
             try:
                 arrays.append(decode(one, model.decode) if isinstance(one, Path) else one)
             except MediaError as error:
                 raise UsageError(
-                    f"a query is a picture that can be read ({one})", str(error), "try another file"
+                    "a query is a picture that can be read", f"{one}: {error.rule}; {error.came}", "leave it out"
                 ) from error
         values = model.encode(ArrayImages(arrays, model.decode), small=len(arrays) == 1)
         return pack_bits(values) if model.hash else values

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["CHANGES", "describe", "self_check"]
 
 CHANGES = ("crop", "jpeg", "resize", "brightness")
+_FEW = 50  # items below which shares say little
 _DEEP = 64  # neighbours looked at for the original
 
 
@@ -73,13 +74,20 @@ def describe(check: Mapping[str, Any]) -> list[str]:
     """The self-check in sentences."""
     if not check.get("items"):
         return ["no item could be read again, so nothing was checked"]
-    each = ", ".join(f"{change} {share:.0%}" for change, share in check["found_at_rank_1"].items())
+    if check["living"] < 2:
+        return ["one item alone: there is nothing to compare it with"]
+    found = check["found_at_rank_1"]  # as read from a file its names are sorted
+    each = ", ".join(f"{change} {found[change]:.0%}" for change in CHANGES)
     lines = [f"found at rank 1: {check['rank1']:.0%} of {check['items']} changed pictures ({each})"]
-    if "bits" in check:
+    if check.get("distinct") == 1:
+        lines.append(f"all {check['sampled']:,} items have the same code: they look alike to this model")
+    elif "bits" in check:
         lines.append(f"{check['bits']}-bit codes keep {check['float_top10']:.0%} of the float top-10")
         dead = check["dead_bits"]
         lines.append("no bit is dead" if not dead else f"{dead} bit is dead" if dead == 1 else f"{dead} bits are dead")
         lines.append(f"{check['distinct']:,} distinct codes among {check['sampled']:,} items")
+    if check["living"] < _FEW and check.get("distinct") != 1:
+        lines.append(f"{check['living']} items are too few to tell how good the codes are")
     return lines
 
 
@@ -100,9 +108,10 @@ def _open(items: Items, row: int) -> Image.Image | None:
 
     from mmfeat.errors import MmfeatError
     from mmfeat.media.decode import decode_array
+    from mmfeat.media.opening import quiet
 
     try:
-        with Image.open(items.path_of(row)) as image:
+        with quiet(), Image.open(items.path_of(row)) as image:
             image.draft("RGB", (1024, 1024))
             upright = ImageOps.exif_transpose(image)
             return (
@@ -170,7 +179,7 @@ def _bits(index: Index, floats: np.ndarray) -> dict[str, Any]:
 
 
 def _float_overlap(floats: np.ndarray, queries: int) -> float:
-    """The share of each item's ten nearest by floats (L2) that its bits also put among the ten nearest, expected over ties."""
+    """Of each item's ten nearest by bits (expected over ties), the share that is as near as the tenth by floats (L2)."""
     from mmfeat.evaluate.retrieval import hamming_distances
 
     count, k = len(floats), min(10, len(floats) - 1)
@@ -181,10 +190,10 @@ def _float_overlap(floats: np.ndarray, queries: int) -> float:
     for place in range(min(queries, count)):
         by_float = ((floats - floats[place]) ** 2).sum(axis=1)
         by_float[place] = np.inf
-        near = np.argsort(by_float, kind="stable")[:k]
+        near = by_float <= np.partition(by_float, k - 1)[k - 1]  # those as near as the tenth count as well
         by_bits = hamming_distances(codes[place : place + 1], codes)[0].astype(np.int64)
         by_bits[place] = np.iinfo(np.int64).max
         limit = np.partition(by_bits, k - 1)[k - 1]
         inside, tied = int((by_bits < limit).sum()), int((by_bits == limit).sum())
-        shares.append(((by_bits[near] < limit).sum() + (by_bits[near] == limit).sum() * (k - inside) / tied) / k)
+        shares.append((near[by_bits < limit].sum() + near[by_bits == limit].sum() * (k - inside) / tied) / k)
     return _mean(shares)

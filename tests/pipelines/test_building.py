@@ -14,7 +14,7 @@ import mmfeat
 from mmfeat.errors import DataError, MismatchError, UsageError
 from mmfeat.pipelines import building
 from mmfeat.pipelines.building import Build, build_from_vectors, build_index, chunks
-from mmfeat.pipelines.self_check import describe
+from mmfeat.pipelines.self_check import _float_overlap, describe
 
 SMALL = {"side": 12, "bits": 40}
 
@@ -75,6 +75,15 @@ def test_what_is_said_as_json_and_shown_as_a_page(folder: Path, built: Build, tm
     assert "data:image/" in results._repr_html_()
 
 
+def test_the_name_of_a_query_is_no_id(folder: Path, built: Build, tmp_path: Path) -> None:
+    """A `#` begins the part of a file in an id, and is a letter like others in the name of a file."""
+    query = tmp_path / "a#b 100%.jpg"
+    query.write_bytes((folder / "china" / "crop 000.jpg").read_bytes())
+    for asked in (query, str(query)):
+        page = mmfeat.open(built.path).search(asked, k=2).page()
+        assert page.count("data:image/") >= 3
+
+
 def test_an_interrupted_build_can_be_searched_and_goes_on_to_the_same_codes(
     folder: Path, built: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -94,6 +103,7 @@ def test_an_interrupted_build_can_be_searched_and_goes_on_to_the_same_codes(
     whole = build(folder, tmp_path / "i")
     assert whole.complete
     assert whole.done == 40
+    assert whole.check == built.check
     a, b = (mmfeat.open(path).index for path in (tmp_path / "i", built.path))
     assert a.model == b.model
     ids = sorted(a.ids.to_pylist())
@@ -121,6 +131,8 @@ def test_queries_that_cannot_be_are_sentences(built: Build, tmp_path: Path) -> N
     (tmp_path / "text.jpg").write_text("hello")
     with pytest.raises(UsageError, match="can be read"):
         searcher.search(tmp_path / "text.jpg")
+    with pytest.raises(UsageError, match=r"a query is a picture, a file; got the folder"):
+        searcher.search(tmp_path)
     with pytest.raises(UsageError, match="asked with pictures"):
         searcher.search(np.zeros(40, np.float32))
     with pytest.raises(UsageError, match="at least one query"):
@@ -130,9 +142,39 @@ def test_queries_that_cannot_be_are_sentences(built: Build, tmp_path: Path) -> N
 def test_a_folder_without_pictures_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "b.txt").write_text("x")
-    with pytest.raises(DataError, match="a picture that can be read"):
+    with pytest.raises(DataError, match=r"a picture that can be read; got 1 files: b\.txt: not a picture"):
         build(tmp_path / "a", tmp_path / "i")
     assert not (tmp_path / "i").exists()
+
+
+def test_a_folder_of_broken_pictures_is_a_sentence_with_reasons(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    for number in range(4):
+        (tmp_path / "a" / f"{number}.jpg").write_bytes((folder / "china" / "crop 000.jpg").read_bytes()[:900])
+    with pytest.raises(DataError, match=r"none of 4: 0\.jpg: .*truncated.*; 1\.jpg: .*; and 2 more"):
+        build(tmp_path / "a", tmp_path / "i")
+    assert not (tmp_path / "i").exists()
+
+
+@pytest.mark.parametrize(("count", "said"), [(1, "one item alone"), (5, "all 5 items have the same code")])
+def test_the_self_check_of_next_to_nothing(count: int, said: str, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    for number in range(count):
+        (tmp_path / "a" / f"{number}.jpg").write_bytes((folder / "china" / "crop 000.jpg").read_bytes())
+    lines = describe(build(tmp_path / "a", tmp_path / "i").check)
+    assert any(said in line for line in lines)
+    assert not any("float top-10" in line for line in lines)
+
+
+def test_neighbours_by_floats_that_are_equally_near_all_count() -> None:
+    """Twelve equal rows: whatever eleven the bits put first are as near as any; and one apart that comes last."""
+    floats = np.ones((12, 8), np.float32)
+    assert _float_overlap(floats, 12) == 1.0
+    floats[11] = -1
+    assert _float_overlap(floats, 11) == 1.0
+    floats[:, 0] = -np.arange(12) - 1.0  # the bits see nothing of this: by chance ten of the eleven others
+    floats[11, 1:] = 1
+    assert _float_overlap(floats, 12) == pytest.approx(10 / 11, abs=1e-4)
 
 
 def test_the_self_check_tells_good_features_from_useless_ones(folder: Path, built: Build, tmp_path: Path) -> None:
