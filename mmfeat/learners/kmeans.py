@@ -33,7 +33,8 @@ _SPARE = 16  # empty means that can be placed anew after one pass
 class KMeansState(NamedTuple):
     """The means, and what this pass has gathered.
 
-    means (K, d). sums (K, d), counts (K,): weighted rows per mean. cost (): sum of w ‖x - c‖².
+    means (K, d). sums (K, d), counts (K,): of w (x - c) and of w per mean; differences keep the digits that rows far from the
+    origin would lose. cost (): sum of w ‖x - c‖².
     far (16, d), distance (16,): the rows farthest from their means, and how far (squared); -1 where there is none yet.
     """
 
@@ -175,7 +176,7 @@ class KMeans(Learner):
         """Add a batch (n, d) to the sums of the nearest means."""
         x = jnp.where(weight[:, None] > 0, rows_of(x), jnp.float32(0))
         codes, distances = nearest(state.means, x)
-        sums = state.sums + sum_by(codes, x, weight, self.clusters)
+        sums = state.sums + sum_by(codes, x - state.means[codes], weight, self.clusters)
         counts = state.counts + sum_by(codes, jnp.ones_like(x[:, :1]), weight, self.clusters)[:, 0]
         cost = state.cost + jnp.vdot(weight, distances)
         known = jnp.concatenate([state.distance, jnp.where(weight > 0, distances, jnp.float32(-1))])
@@ -193,8 +194,7 @@ class KMeans(Learner):
         number = jnp.cumsum(empty.astype(jnp.int32)) - 1
         place = jnp.clip(number, 0, spare - 1)
         moved = empty & (number < spare) & (state.distance[place] > 0)
-        middles = state.sums / jnp.where(empty, jnp.float32(1), state.counts)[:, None]
-        means = jnp.where(empty[:, None], state.means, middles)
+        means = state.means + state.sums / jnp.where(empty, jnp.float32(1), state.counts)[:, None]
         means = jnp.where(moved[:, None], state.far[place], means)
         return KMeansState(
             means=means,
