@@ -34,6 +34,7 @@ __all__ = [
     "Metrics",
     "Run",
     "default_batches",
+    "fetched",
     "finished",
     "pick",
     "start",
@@ -252,6 +253,19 @@ def finished(learner: Any, run: Run) -> State:
             "train it first",
         )
     return run.state
+
+
+def fetched(learner: Any, run: Run) -> State:
+    """The state of a finished run as NumPy arrays, all of its numbers finite: DataError where training went astray."""
+    state = on_host(finished(learner, run))
+    bad = [leaf for leaf in jax.tree.leaves(state) if not np.all(np.isfinite(leaf))]
+    if bad:
+        raise DataError(
+            f"{type(learner).__name__} must end in finite numbers",
+            f"{len(bad)} arrays with NaN or infinity",
+            "check the data for NaN, or lower the learning rate",
+        )
+    return state
 
 
 @partial(jax.jit, static_argnums=0)

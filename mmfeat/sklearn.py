@@ -24,9 +24,8 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from mmfeat.chain import Chain, is_fixed
 from mmfeat.classify.softmax import Softmax
 from mmfeat.errors import MmfeatError, SettingsError
-from mmfeat.learner import Run, default_batches, sample, start, train, transform
+from mmfeat.learner import Run, default_batches, fetched, sample, start, train, transform
 from mmfeat.learners.lsh import Lsh
-from mmfeat.mesh import on_host
 from mmfeat.settings import replace_at
 
 __all__ = ["Classifier", "Estimator"]
@@ -116,7 +115,7 @@ def _fit_one(stage: Any, data: Any, seed: int) -> Any:
     if size <= _ROUNDED and (stage.full_batch or size <= stage.batch):
         batches = dataclasses.replace(batches, size=size)
     run = start(stage, sample(batches, stage.init_rows), seed=seed)
-    return on_host(train(stage, run, batches).state)
+    return fetched(stage, train(stage, run, batches))
 
 
 def _encode(stages: tuple[Any, ...], states: tuple[Any, ...], x: np.ndarray) -> np.ndarray:

@@ -18,8 +18,8 @@ from jax.sharding import Mesh
 from mmfeat.arrays import Images, Locals, take_rows
 from mmfeat.chain import Chain, Encoder, Pool, is_fixed
 from mmfeat.errors import DataError, SettingsError
-from mmfeat.learner import default_batches, finished, sample, start, train
-from mmfeat.mesh import default_mesh, on_host
+from mmfeat.learner import default_batches, fetched, sample, start, train
+from mmfeat.mesh import default_mesh
 from mmfeat.stream import ArraySource, Batch, Batches, Source, Subset, as_source, permutation
 
 __all__ = ["Fitted", "Report", "encode_sizes", "encode_source", "fit_chain"]
@@ -235,15 +235,7 @@ class _Work:
             self.report(f"learning {name}", run.step, total, metrics)
 
         run = train(stage, run, batches, self.mesh, after)
-        state = on_host(finished(stage, run))
-        bad = [leaf for leaf in jax.tree.leaves(state) if not np.all(np.isfinite(leaf))]
-        if bad:
-            raise DataError(
-                f"{name} must end in finite numbers",
-                f"{len(bad)} arrays with NaN or infinity",
-                "check the data for NaN, or lower the learning rate",
-            )
-        return state, jax.tree.map(lambda leaf: (leaf.shape[1:], str(leaf.dtype)), _picked(stage, rows))
+        return fetched(stage, run), jax.tree.map(lambda leaf: (leaf.shape[1:], str(leaf.dtype)), _picked(stage, rows))
 
 
 class _Rows:

@@ -139,6 +139,8 @@ def test_what_cannot_be_is_said() -> None:
         Estimator().fit(x * 1e300)
     with pytest.raises(ValueError, match=r"n_features=3"):
         Estimator(Pca(5)).fit(x)
+    with pytest.raises(ValueError, match="Autoencoder must end in finite numbers"):
+        Estimator(Autoencoder(hidden=(4,), code=2, optimiser="sgd", learning_rate=1e9)).fit(np.eye(9))
 
 
 def test_importing_mmfeat_does_not_import_it() -> None:
