@@ -2,7 +2,8 @@
 
     Images -> descriptor -> Locals -> learners row by row -> Pool or a learner of whole Locals -> rows -> learners -> features
 
-A stage is a fixed map (a frozen dataclass called as `stage(x)`: descriptors and `Pool`) or a learner. The states of a chain are a
+A stage is a fixed map (a frozen dataclass called as `stage(x)`: descriptors and `Pool`; one that has `check(images)` sees every
+batch on the host first, and may refuse it) or a learner. The states of a chain are a
 tuple with one entry per stage, () for a fixed map.
 """
 
@@ -239,6 +240,9 @@ class Encoder:
 
     def __call__(self, x: Any) -> Any:
         """A padded batch (Images, Locals or rows; its rows divide by the devices along "data") to features, still on the device."""
+        first = self.parts[0][1][0] if self.parts else None
+        if first is not None and is_fixed(first) and hasattr(first, "check"):
+            first.check(x)
         if not self.parts or not self.parts[0][0]:
             x = put_batch(x, self.mesh)
         for host, stages, states in self.parts:

@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from mmfeat.arrays import Images
 from mmfeat.errors import SettingsError, ShapeError
@@ -77,6 +78,18 @@ class Pixels:
     def __post_init__(self) -> None:
         if self.side is not None and self.side < 1:
             raise SettingsError("a thumbnail has at least one cell a side", f"side={self.side}", "try 32, or None")
+
+    def check(self, images: Images) -> None:
+        """Refuse pictures smaller than their bucket, on the host, where sizes can be seen: padding would pass for pixels."""
+        images = check_images(images, "Pixels")
+        size, bucket = np.asarray(images.size), np.asarray(images.pixels.shape[1:3])
+        short = size[(size > 1).any(axis=1) & (size != bucket).any(axis=1)]  # (0, 0) and (1, 1) stand for no picture
+        if self.side is None and len(short):
+            raise ShapeError(
+                "Pixels() keeps the pixels of pictures that all have one size",
+                f"{short[0, 0]} x {short[0, 1]} in a bucket of {bucket[0]} x {bucket[1]}",
+                "decode them with Decode(size=(height, width)), or average over cells with Pixels(side=32)",
+            )
 
     def __call__(self, images: Images) -> Array:
         """Images (B, H, W, C) to rows (B, side * side * C) or (B, H * W * C) float32."""

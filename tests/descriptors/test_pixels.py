@@ -10,8 +10,13 @@ import pytest
 from PIL import Image
 
 from mmfeat.arrays import Images
+from mmfeat.chain import Chain
 from mmfeat.descriptors import Pixels
 from mmfeat.errors import SettingsError, ShapeError
+from mmfeat.learners import Lsh
+from mmfeat.media.decode import Decode
+from mmfeat.media.source import ArrayImages
+from mmfeat.stages import fit_chain
 
 
 def pictures(height: int = 24, width: int = 36, channels: int = 3) -> np.ndarray:
@@ -75,3 +80,13 @@ def test_mistakes_are_told() -> None:
         Pixels()(rows)
     with pytest.raises(ShapeError, match="1 or 3 channels"):
         Pixels()(Images(np.zeros((1, 4, 4, 2), np.uint8), np.array([[4, 4]], np.int32)))
+
+
+def test_pictures_smaller_than_their_bucket_are_refused_as_they_are() -> None:
+    """Their padding would be learned from as if it were black pixels. A thumbnail needs no such thing."""
+    mixed = [np.full((40, 50, 3), 200, np.uint8), np.full((30, 50, 3), 200, np.uint8)] * 4
+    source = ArrayImages(mixed, Decode())
+    with pytest.raises(ShapeError, match=r"40 x 50 in a bucket of 64 x 64\. Decode them with"):
+        fit_chain(Chain(Pixels(), Lsh(4)), source)
+    for chain, decode in ((Chain(Pixels(side=4), Lsh(4)), Decode()), (Chain(Pixels(), Lsh(4)), Decode(size=(40, 50)))):
+        assert fit_chain(chain, ArrayImages(mixed, decode)).states[1].planes.shape[1] == 4
