@@ -52,10 +52,10 @@ def encode_sizes(source: Source, mesh: Mesh, small: bool = False) -> Mapping[int
     while shapes is None and isinstance(source, Subset):
         source = source.source
         shapes = getattr(source, "shapes", None)
-    if shapes is None and isinstance(source, ArraySource) and isinstance(source.x, Images):
-        shapes = [source.x.pixels.shape[1:3]]
-    if shapes is None and isinstance(source, ArraySource) and isinstance(source.x, Locals):
-        shapes = [source.x.values.shape[1:3]]
+    x = source.x if isinstance(source, ArraySource) else None
+    x = x["x"] if isinstance(x, Mapping) else x
+    if isinstance(x, Images | Locals):
+        shapes = [x[0].shape[1:3]]
     if shapes is None:
         return -(-4096 // devices) * devices
     sizes = {}
@@ -200,6 +200,10 @@ class _Work:
 
     def _read(self, rows: np.ndarray) -> Any:
         x, weight = self.source.read(rows)
+        if not weight.any():
+            raise DataError(
+                "learning needs items that can be read", f"none of {len(rows)}", "see the reasons in the table"
+            )
         x = jax.tree.map(np.asarray, x)
         x = take_rows(x, weight > 0) if not weight.all() else x
         return self._with_labels(dict(x) if isinstance(x, Mapping) else {"x": x}, rows[weight > 0])

@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 
 from mmfeat import stages
-from mmfeat.arrays import Locals
+from mmfeat.arrays import Images, Locals
 from mmfeat.chain import Chain, Encoder, Pool
 from mmfeat.errors import DataError, SettingsError
 from mmfeat.learner import default_batches, start, train, transform
 from mmfeat.learners import Autoencoder, Lsh, Pca
+from mmfeat.mesh import make_mesh
 from mmfeat.model import Model
-from mmfeat.stages import _some_locals, encode_source, fit_chain
+from mmfeat.stages import _some_locals, encode_sizes, encode_source, fit_chain
 from mmfeat.stream import ArraySource
 
 ROWS = np.random.default_rng(0).normal(size=(700, 12)).astype(np.float32) * np.arange(1, 13, dtype=np.float32) + 5
@@ -61,6 +62,22 @@ def test_affine_neighbours_fold_into_one_product() -> None:
     for stage, state in zip(fitted.chain.stages, fitted.states, strict=True):
         x = np.asarray(stage.encode(state, x))
     np.testing.assert_allclose(np.asarray(folded(ROWS[:256])), x, rtol=1e-3, atol=1e-3)
+
+
+def test_when_nothing_can_be_read_that_is_said() -> None:
+    class Nothing(ArraySource):
+        def read(self, rows: np.ndarray) -> Any:
+            return super().read(rows)[0], np.zeros(len(rows), np.float32)
+
+    for chain in (Chain(Lsh(4)), Chain(Double(), Lsh(4))):
+        with pytest.raises(DataError, match="can be read; got none of 700"):
+            fit_chain(chain, Nothing(ROWS))
+
+
+def test_pictures_with_labels_are_encoded_a_few_at_a_time() -> None:
+    images = Images(np.zeros((3, 256, 256, 3), np.uint8), np.full((3, 2), 256, np.int32))
+    mesh = make_mesh(1, devices=jax.devices()[:1])
+    assert encode_sizes(ArraySource(images), mesh) == encode_sizes(ArraySource({"x": images}), mesh) == {0: 16}
 
 
 def test_locals_are_chosen_by_seed_and_item_alone_and_never_from_padding() -> None:
