@@ -60,6 +60,8 @@ class Chain:
             raise SettingsError(
                 "a chain has one stage or more, and fit_rows", f"{len(flat)} stages, {sorted(named)}", "add a stage"
             )
+        if fit_rows is not None and fit_rows < 1:
+            raise SettingsError("fit_rows is at least 1, or None for all rows", f"{fit_rows}", "give a positive number")
         for stage in flat:
             if not (is_fixed(stage) or hasattr(stage, "encode")):
                 raise SettingsError("a stage is a descriptor, a pool or a learner", repr(stage), "see `mmfeat recipes`")

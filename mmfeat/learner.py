@@ -24,7 +24,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from mmfeat.arrays import Images, Locals, count_rows
-from mmfeat.errors import DataError, MismatchError, NotFittedError, ShapeError
+from mmfeat.errors import DataError, MismatchError, NotFittedError, SettingsError, ShapeError
 from mmfeat.host import one_blas_thread
 from mmfeat.mesh import default_mesh, on_host, own_mesh, put_batch, put_state, state_shardings, strong
 from mmfeat.stream import Batches, as_source, permutation
@@ -131,6 +131,8 @@ def default_batches(learner: Any, data: Any, seed: int = 0, mesh: Mesh | None = 
     """The batches a learner trains on: shuffled by the seed, of its own batch size, a multiple of the devices along "data"."""
     mesh = mesh or default_mesh()
     source = as_source(data)
+    if learner.batch < 1:
+        raise SettingsError("a batch has at least one row", f"batch={learner.batch}", "give a positive number")
     share = (jax.process_index(), jax.process_count())
     devices = mesh.shape["data"]
     rows = len(source) if learner.full_batch else min(learner.batch, len(source))

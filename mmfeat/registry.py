@@ -63,11 +63,22 @@ def _own(kind: str) -> dict[str, type]:
     return found
 
 
+def _load(kind: str, point: importlib.metadata.EntryPoint) -> Any:
+    try:
+        return point.load()
+    except Exception as error:
+        raise SettingsError(
+            f"what an entry point of mmfeat.{kind} names can be imported",
+            f"{type(error).__name__}: {error} from {point.value}",
+            "mend or remove that package",
+        ) from error
+
+
 @cache
 def _found(kind: str) -> dict[str, type]:
     found = _own(kind)
     for point in importlib.metadata.entry_points(group=f"mmfeat.{kind}"):
-        cls = point.load()
+        cls = _load(kind, point)
         if not _is_kind(kind, cls):
             raise SettingsError(
                 f"an entry point of mmfeat.{kind} names one of its {kind}", point.value, "mend or remove that package"

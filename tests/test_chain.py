@@ -99,6 +99,11 @@ def test_a_chain_of_nothing_is_refused(arguments: Any, named: Any) -> None:
         Chain(*arguments, **named)
 
 
+def test_a_chain_learns_from_one_row_at_least() -> None:
+    with pytest.raises(SettingsError, match="fit_rows is at least 1, or None"):
+        Chain(Lsh(), fit_rows=0)
+
+
 def test_what_is_no_stage_is_refused() -> None:
     with pytest.raises(SettingsError, match="a descriptor, a pool or a learner; got 3"):
         Chain(Lsh(), 3)

@@ -13,7 +13,7 @@ import pytest
 from mmfeat import learner as learner_module
 from mmfeat.arrays import Images
 from mmfeat.chain import Chain
-from mmfeat.errors import DataError, MismatchError, NotFittedError, ShapeError
+from mmfeat.errors import DataError, MismatchError, NotFittedError, SettingsError, ShapeError
 from mmfeat.learner import Learner, default_batches, finished, pick, rows_of, sample, start, train, transform, use_host
 from mmfeat.learners import Autoencoder, Lsh
 from mmfeat.mesh import make_mesh, on_host, state_shardings
@@ -174,6 +174,13 @@ def test_encoding_before_a_finished_pass_is_refused() -> None:
     with pytest.raises(NotFittedError, match="Tally after 0 steps"):
         finished(Tally(), start(Tally(), X))
     assert finished(Tally(passes=0), start(Tally(), X)) is not None
+
+
+@pytest.mark.parametrize("batch", [0, -1])
+def test_a_batch_has_rows(batch: int) -> None:
+    """0 stood for all rows, without a word."""
+    with pytest.raises(SettingsError, match="at least one row"):
+        default_batches(Tally(batch=batch), X)
 
 
 def test_pick_gives_what_is_needed_or_says_what_is_missing() -> None:

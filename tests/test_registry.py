@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib import metadata
+
 import pytest
 
 from mmfeat import registry
@@ -43,3 +45,14 @@ def test_chains_and_pools_have_names_too() -> None:
     assert registry.class_named("decode").__name__ == "Decode"
     with pytest.raises(SettingsError, match=r"a name is one of .*lsh.*; got no_such"):
         registry.class_named("no-such")
+
+
+def test_a_package_that_cannot_be_imported_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    point = metadata.EntryPoint("one", "no_such_package.one:One", "mmfeat.descriptors")
+    monkeypatch.setattr(metadata, "entry_points", lambda group: [point])
+    registry._found.cache_clear()
+    try:
+        with pytest.raises(SettingsError, match=r"ModuleNotFoundError: .* from no_such_package\.one:One"):
+            registry.descriptors()
+    finally:
+        registry._found.cache_clear()
