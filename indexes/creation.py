@@ -9,7 +9,7 @@ from typing import Any
 from mmfeat.errors import DamagedError, UsageError
 from mmfeat.files import canonical_json, hold_lock, sync_folder
 from mmfeat.indexes.extras import FOLDERS, drop_through, sweep
-from mmfeat.indexes.kinds import find_kind
+from mmfeat.indexes.kinds import as_count, find_kind
 from mmfeat.indexes.manifest import Manifest, number_of, read_current, switch_to
 from mmfeat.indexes.snapshot import Snapshot
 from mmfeat.indexes.store import Index
@@ -38,8 +38,7 @@ def create(
     """
     root = Path(path)
     chosen, measure = find_kind(kind, metric)
-    if not isinstance(dim, int) or dim < 1:
-        raise UsageError("dim is a whole number of at least 1", repr(dim), "pass the bits or floats of one vector")
+    dim = as_count(dim, "dim is a whole number of at least 1", "pass the bits or floats of one vector")
     try:
         canonical_json(info)
     except (TypeError, ValueError) as error:

@@ -14,6 +14,7 @@ Distances, smaller is nearer in every metric:
 from __future__ import annotations
 
 import dataclasses
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -21,7 +22,7 @@ import numpy as np
 
 from mmfeat.errors import DataError, ShapeError, UsageError
 
-__all__ = ["KINDS", "Kind", "as_codes", "find_kind", "name_some", "scanner", "to_unit"]
+__all__ = ["KINDS", "Kind", "as_codes", "as_count", "find_kind", "name_some", "scanner", "to_unit"]
 
 Scan = Callable[[np.ndarray, np.ndarray, int], tuple[np.ndarray, np.ndarray]]
 
@@ -68,6 +69,17 @@ def scanner(kind: Kind, metric: str) -> Scan:
     from mmfeat.indexes.floats import nearest_by
 
     return nearest_by(metric)
+
+
+def as_count(value: Any, rule: str, do: str) -> int:
+    """A whole number of at least 1, NumPy's among them, as an int; UsageError otherwise."""
+    try:
+        count = int(operator.index(value))
+    except TypeError:
+        count = 0
+    if count < 1:
+        raise UsageError(rule, str(value), do)
+    return count
 
 
 def name_some(ids: Sequence[Any]) -> str:

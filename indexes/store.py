@@ -29,7 +29,7 @@ import pyarrow.compute as pc
 from mmfeat.errors import ShapeError, UsageError
 from mmfeat.files import hold_lock
 from mmfeat.indexes.extras import put_extras, sweep
-from mmfeat.indexes.kinds import as_codes, to_unit
+from mmfeat.indexes.kinds import as_codes, as_count, to_unit
 from mmfeat.indexes.manifest import read_current, switch_to
 from mmfeat.indexes.search import Hits, search_blocks
 from mmfeat.indexes.segments import as_ids, as_table, join_schemas, write_dead, write_segment
@@ -219,8 +219,7 @@ class Index:
         """
         snapshot = self._snapshot
         queries = as_codes(snapshot.kind, snapshot.manifest.dim, queries)
-        if k < 1:
-            raise UsageError("k must be at least 1", f"k={k}", "ask for one neighbour or more")
+        k = as_count(k, "k is a whole number of at least 1", "ask for one neighbour or more")
         if snapshot.metric == "cosine":
             queries = to_unit(queries)
         blocks = snapshot.blocks if allow is None else snapshot.allowed_blocks(allow)

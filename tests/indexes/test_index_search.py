@@ -146,7 +146,7 @@ def test_wrong_vectors_are_refused_with_their_ids(tmp_path: Path) -> None:
         floats.add(list("abcde"), broken)
     with pytest.raises(ShapeError, match="float64"):
         floats.search(np.ones((1, 3)))
-    with pytest.raises(UsageError, match="k=0"):
+    with pytest.raises(UsageError, match="got 0"):
         bits.search(good, 0)
     with pytest.raises(ShapeError, match="mask"):
         bits.search(good, allow=np.ones(3, bool))
@@ -179,3 +179,16 @@ def test_threads_may_search_while_one_writes(tmp_path: Path) -> None:
     assert not wrong
     assert len(index) == 308
     assert (reader.generation, len(reader)) == (2, 300)
+
+
+@pytest.mark.parametrize("metric", ["hamming", "l2"])
+def test_counts_may_be_numpy_numbers_and_nothing_else_than_whole(metric: str, tmp_path: Path) -> None:
+    codes = np.eye(8, dtype=np.uint8 if metric == "hamming" else np.float32)
+    index = filled(tmp_path / "i", codes, np.int64(64 if metric == "hamming" else 8))
+    for k in (np.int64(3), np.uint8(3)):
+        np.testing.assert_array_equal(index.search(codes[:2], k).row, index.search(codes[:2], 3).row)
+    for wrong in (0, -1, 2.5, "3", None):
+        with pytest.raises(UsageError, match=f"k is a whole number of at least 1; got {wrong}"):
+            index.search(codes[:2], wrong)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=r"dim is a whole number of at least 1; got 2\.5"):
+        create(tmp_path / "j", dim=2.5)  # type: ignore[arg-type]
