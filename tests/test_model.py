@@ -119,7 +119,12 @@ def test_nothing_is_overwritten_unasked(model: Model, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="never overwritten unasked"):
         model.save(tmp_path / "m")
     model.save(tmp_path / "m", overwrite=True)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["m"]
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "only copy.jpg").write_bytes(b"x")
+    with pytest.raises(UsageError, match="only a model is overwritten by a model"):
+        model.save(tmp_path / "photos", overwrite=True)
+    assert (tmp_path / "photos" / "only copy.jpg").exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["m", "photos"]
 
 
 @pytest.mark.parametrize("shape", [(5, 11), (5, 1), (12,), (5, 3, 3), ()])
