@@ -41,6 +41,7 @@ def fit(
 ) -> None:
     """Learn a model from pictures, without labels."""
     from mmfeat.errors import UsageError
+    from mmfeat.files import check_writable
     from mmfeat.pipelines.fitting import fit_job, prepare
     from mmfeat.plan import describe_plan, plan_chain
 
@@ -53,6 +54,8 @@ def fit(
         raise UsageError(
             "a model is written to a folder", "no --output", "add -o MODEL, or --plan to learn nothing yet"
         )
+    if output is not None and not plan:
+        check_writable(output.parent)
     with progress(quiet, lambda: "no model was written") as shown:
         job = prepare(recipe, list(data), labels=labels, settings=assignments(set_), report=shown)
         if plan or output is None:

@@ -25,8 +25,14 @@ def search(
     as_json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
 ) -> None:
     """Find the nearest items of an index."""
+    from mmfeat.errors import UsageError
+    from mmfeat.files import check_writable
     from mmfeat.pipelines.searching import open as open_searcher
 
+    if html is not None:
+        if html.is_dir():
+            raise UsageError("--html names a file", f"the folder {html}", "for example --html out.html")
+        check_writable(html.parent)
     results = open_searcher(index).search(list(queries), k)
     if html is not None:
         results.save(html)

@@ -19,6 +19,7 @@ from mmfeat.errors import BusyError, DamagedError, UsageError
 
 __all__ = [
     "canonical_json",
+    "check_writable",
     "hold_lock",
     "new_folder",
     "read_json",
@@ -102,6 +103,19 @@ def read_json(path: str | os.PathLike[str]) -> Any:
         return json.loads(Path(path).read_bytes())
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise DamagedError(f"{path} must hold JSON", str(error), "restore it from a copy or build it again") from error
+
+
+def check_writable(path: str | os.PathLike[str]) -> None:
+    """UsageError where a folder cannot be made or filled at `path`: said before hours of work, not after. Leaves nothing."""
+    path = Path(os.path.abspath(path))
+    place = next(each for each in (path, *path.parents) if each.exists())
+    try:
+        with tempfile.TemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        raise UsageError(
+            "results go into a folder that may be written", f"{place}: {error.strerror}", "choose another place"
+        ) from error
 
 
 @contextlib.contextmanager

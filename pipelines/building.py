@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from mmfeat.arrays import pack_bits
 from mmfeat.errors import DataError, MismatchError, ShapeError, UsageError
-from mmfeat.files import canonical_json
+from mmfeat.files import canonical_json, check_writable
 from mmfeat.pipelines.extracting import encode_items, parts_table, settle
 from mmfeat.pipelines.fitting import fit_job, prepare, some_reasons
 
@@ -138,6 +138,7 @@ def _begin(
                 "leave the model out, or --overwrite",
             )
         return index, held
+    check_writable(path)
     if path.exists() and any(path.iterdir()) and not (path / "current.json").exists():
         raise UsageError(
             "an index is made in a new folder", f"{path}, which holds something else", "choose another name"
@@ -274,6 +275,7 @@ def build_from_vectors(
     """
     from mmfeat.indexes import create
 
+    check_writable(path)
     name = "vectors.npy" if isinstance(vectors, np.ndarray) else Path(vectors).name
     values = _vectors(vectors)
     names = _ids(ids, len(values), name)

@@ -101,9 +101,10 @@ class Results(Sequence[Answer]):
         return search_page(self.views(), self.facts, unit=self.unit)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the page to a file."""
+        """Write the page to a file, whose folder is made if need be."""
         from mmfeat.files import write_bytes
 
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
         write_bytes(path, self.page().encode())
         return Path(path)
 

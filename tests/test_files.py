@@ -185,3 +185,13 @@ def test_names_may_be_as_long_as_the_system_allows(tmp_path: Path) -> None:
     path = tmp_path / ("n" * 255)
     files.write_bytes(path, b"a")
     assert path.read_bytes() == b"a"
+
+
+def test_where_nothing_can_be_written_is_said_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    files.check_writable(tmp_path)
+    files.check_writable(tmp_path / "new" / "newer")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    for place in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(UsageError, match=r"into a folder that may be written; got .*file: Not a directory"):
+            files.check_writable(place)
