@@ -22,7 +22,16 @@ import numpy as np
 import pyarrow as pa
 
 from mmfeat.errors import MismatchError, SettingsError, UsageError
-from mmfeat.files import canonical_json, read_json, sha256_bytes, sha256_file, write_json, writing
+from mmfeat.files import (
+    canonical_json,
+    check_writable,
+    hold_lock,
+    read_json,
+    sha256_bytes,
+    sha256_file,
+    write_json,
+    writing,
+)
 
 if TYPE_CHECKING:
     from mmfeat.media.items import Items
@@ -109,6 +118,7 @@ def extract(
     """Write the features of all pictures of a table. Called again on the same folder it makes what is missing.
 
     dtype: "bits" (the default of a hash), "float32" (the default otherwise) or "float16".
+    BusyError: another process is at it.
     """
     dtype = dtype or ("bits" if model.hash else "float32")
     if dtype not in ("bits", "float32", "float16") or (dtype == "bits" and not model.hash):
@@ -116,12 +126,15 @@ def extract(
     folder = Path(path)
     _begin(folder, model, items, dtype)
     before = _failed_before(folder)
-    for number, rows in enumerate(_cut(items.images)):
-        receipt = folder / "parts" / f"part-{number:05}.json"
-        if not receipt.exists():
-            write_json(receipt, _write_part(receipt.with_suffix(""), number, model, items, rows, dtype, report))
-        items = settle(items, rows, *_outcome(read_json(receipt)))
-    items.write(folder / "items.parquet")
+    with hold_lock(folder / ".lock"):
+        for aside in (folder / "parts").glob(".*.tmp"):  # of a run that was killed
+            aside.unlink()
+        for number, rows in enumerate(_cut(items.images)):
+            receipt = folder / "parts" / f"part-{number:05}.json"
+            if not receipt.exists():
+                write_json(receipt, _write_part(receipt.with_suffix(""), number, model, items, rows, dtype, report))
+            items = settle(items, rows, *_outcome(read_json(receipt)))
+        items.write(folder / "items.parquet")
     failed = {
         item for item, status in zip(items.ids, items.table["status"].to_pylist(), strict=True) if status == "failed"
     }
@@ -158,8 +171,8 @@ def _failed_before(folder: Path) -> set[str]:
 
 
 def _begin(folder: Path, model: Model, items: Items, dtype: str) -> None:
-    """Make the folder, or check that it was begun with the same model and items."""
-    table = items.table.select(["id", "bytes", "mtime_ns"])
+    """Make the folder, or check that it was begun with the same model and pictures."""
+    table = items.table.select(["id", "bytes", "mtime_ns"]).take(items.images)
     wanted = {
         "format": "mmfeat features 1",
         "model": model.sha256,
@@ -167,6 +180,7 @@ def _begin(folder: Path, model: Model, items: Items, dtype: str) -> None:
         "part": PART,
         "items": sha256_bytes(canonical_json([column.to_pylist() for column in table.columns])),
     }
+    check_writable(folder)
     if folder.exists() and any(folder.iterdir()):
         if not (folder / "features.json").is_file():
             raise UsageError("what exists is never overwritten unasked", str(folder), "choose another name")

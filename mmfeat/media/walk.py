@@ -1,8 +1,8 @@
 """Walking folders: every file found becomes one row of the table of items.
 
-What is left out altogether: names that begin with a dot, files and folders alike. Everything else ends in the table:
-a file of an unknown type, a broken link, a socket or a folder that cannot be read is a row with its status and
-reason.
+What is left out altogether: names that begin with a dot, files and folders alike, and models, features and indexes that
+mmfeat wrote. Everything else ends in the table: a file of an unknown type, a broken link, a socket or a folder that
+cannot be read is a row with its status and reason.
 """
 
 from __future__ import annotations
@@ -32,6 +32,9 @@ _AUDIO = frozenset(
     [".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".m4a", ".aac", ".aif", ".aiff", ".aifc", ".wma", ".au"]
 )
 _AUDIO |= {".snd", ".caf", ".amr", ".ape", ".wv", ".mka", ".mid", ".midi", ".rf64", ".sph"}
+
+#: Names that tell a folder mmfeat wrote: a model, features, an index.
+_OWN = ({"model.json", "model.safetensors"}, {"features.json", "parts"}, {"current.json", "generations", "lock"})
 
 
 class _Found(NamedTuple):
@@ -127,6 +130,9 @@ def _files(root: Path, prefix: str, follow_links: bool) -> Iterator[_Found]:
             why = f"the folder cannot be read: {error.strerror}"
             yield _Found(make_id(before.rstrip("/") or root.name), folder, ("failed", why))
             continue
+        names = {entry.name for entry in entries}
+        if any(own <= names for own in _OWN):
+            continue
         for entry in entries:
             if entry.name.startswith("."):
                 continue
@@ -219,5 +225,6 @@ def _seen(places: list[Path]) -> str:
     for place in places:
         names = sorted(os.listdir(place))
         hidden = sum(name.startswith(".") for name in names)
-        said.append(f"{place}: {hidden} hidden names and {len(names) - hidden} empty or linked folders")
+        counts = f"nothing but {hidden} hidden names and {len(names) - hidden} empty, linked or mmfeat's own folders"
+        said.append(f"{place}, which holds {counts if names else 'nothing'}")
     return "; ".join(said)

@@ -11,7 +11,8 @@ import pytest
 from fixtures_pictures import write_folder
 
 from mmfeat.arrays import pack_bits
-from mmfeat.errors import MismatchError, SettingsError, UsageError
+from mmfeat.errors import BusyError, MismatchError, SettingsError, UsageError
+from mmfeat.files import hold_lock
 from mmfeat.media.walk import walk
 from mmfeat.model import Model
 from mmfeat.pipelines import extracting
@@ -113,3 +114,25 @@ def test_half_precision_is_the_rounded_float(folder: Path, model: Model, tmp_pat
     assert values.dtype == np.float16
     whole = model.encode(folder)
     np.testing.assert_array_equal(values, whole[np.isfinite(whole).all(axis=1)].astype(np.float16))
+
+
+@pytest.mark.usefixtures("_small_parts")
+def test_features_may_lie_in_the_folder_they_are_of(model: Model, tmp_path: Path) -> None:
+    """What mmfeat wrote is not walked, and files that are no pictures do not make it another folder of pictures."""
+    root = write_folder(tmp_path, 10)
+    model.save(root / "model")
+    for number in range(2):
+        result = extract(model, walk(root), root / "features")
+        assert (result.done, result.skipped, result.exit_code) == (10, number, 0)
+        (root / "notes.txt").write_text("new")
+
+
+def test_one_extraction_at_a_time_and_what_a_killed_one_left_goes(folder: Path, model: Model, tmp_path: Path) -> None:
+    extract(model, walk(folder), tmp_path / "f")
+    aside = tmp_path / "f" / "parts" / ".part-00000.npy.abc.tmp"
+    aside.write_bytes(b"half")
+    with hold_lock(tmp_path / "f" / ".lock"), pytest.raises(BusyError):
+        extract(model, walk(folder), tmp_path / "f")
+    assert aside.exists()
+    extract(model, walk(folder), tmp_path / "f")
+    assert not aside.exists()
