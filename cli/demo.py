@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mmfeat.cli.options import Quiet, progress
+from mmfeat.cli.options import Overwrite, Quiet, progress
 
 __all__ = ["demo"]
 
@@ -17,12 +17,20 @@ def demo(
         Path | None, typer.Argument(help="Your own pictures; without it, pictures that come along.", show_default=False)
     ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Where pages and indexes go.")] = Path("demo-output"),
+    overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
     """Show what mmfeat does: search inside photographs, learned codes beside random ones; or your own folder."""
     from mmfeat.pipelines.demo import demo_folder, run_demo
 
-    with progress(quiet, lambda: "the pages show what was finished") as shown:
-        pages = run_demo(output, shown) if folder is None else demo_folder(folder, output, shown)
+    with progress(quiet, lambda: _left(output)) as shown:
+        pages = run_demo(output, shown) if folder is None else demo_folder(folder, output, shown, overwrite)
     for page, what in pages:
         typer.echo(f"{page}: {what}")
+
+
+def _left(output: Path) -> str:
+    """What an interrupted demonstration leaves behind."""
+    if not (output / "index.html").exists():
+        return "there is nothing to see yet"
+    return f"{output / 'index.html'} shows what was finished; the same command goes on from there"

@@ -240,12 +240,14 @@ def _strips(codes: dict[str, np.ndarray], images: np.ndarray, labels: np.ndarray
     return rows, names
 
 
-def demo_folder(folder: Path, output: Path, report: Progress) -> Pages:
-    """A folder of one's own: the page stands after the first 500 pictures and is renewed while the rest is indexed."""
+def demo_folder(folder: Path, output: Path, report: Progress, overwrite: bool = False) -> Pages:
+    """A folder of one's own: the page stands after the first 500 pictures and is renewed while the rest is indexed.
+
+    An interruption is raised again when the page and the index hold what was finished.
+    """
     from mmfeat.pipelines.building import build_index
     from mmfeat.pipelines.index_page import index_page
 
-    output.mkdir(parents=True, exist_ok=True)
     page = output / "index.html"
     shown = [False]
 
@@ -255,10 +257,12 @@ def demo_folder(folder: Path, output: Path, report: Progress) -> Pages:
             report.say(f"{page}: the first {len(index):,} pictures; it is renewed while the rest is indexed")
             shown[0] = True
 
-    build = build_index(folder, output / "photos.index", report=report, after=after, settings=dict(_QUICK))
-    ending = "the whole folder" if build.complete else "what was indexed before the interruption; it can be searched"
+    index = output / "photos.index"
+    build = build_index(folder, index, report=report, after=after, settings=dict(_QUICK), overwrite=overwrite)
+    if not build.complete:
+        raise KeyboardInterrupt
     return [
-        (page, f"{build.done:,} pictures, {build.failed:,} failed: {ending}"),
+        (page, f"{build.done:,} pictures, {build.failed:,} failed: the whole folder"),
         (build.path, "the index, to be searched"),
     ]
 

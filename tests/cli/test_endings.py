@@ -15,6 +15,7 @@ from fixtures_pictures import write_folder
 import mmfeat
 from mmfeat.cli import main as command
 from mmfeat.cli.options import ASKED
+from mmfeat.pipelines import building, fitting
 from mmfeat.progress import Progress
 
 
@@ -45,8 +46,6 @@ def test_a_signal_while_learning_leaves_nothing(
     folder: Path,
     tmp_path: Path,
 ) -> None:
-    from mmfeat.pipelines import fitting
-
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     monkeypatch.setattr(fitting, "fit_job", lambda *a, **k: signal.raise_signal(number))
     ended, out, err = run(monkeypatch, capsys, "fit", "pixel-codes", folder, "-o", tmp_path / "new" / "m", "-q")
@@ -58,8 +57,6 @@ def test_a_signal_while_learning_leaves_nothing(
 def test_a_signal_while_encoding_leaves_an_index_and_the_same_command_goes_on(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], folder: Path, tmp_path: Path
 ) -> None:
-    from mmfeat.pipelines import building
-
     monkeypatch.setattr(building, "FIRST", 4)
     add = building._Growth.add
     times = iter([1, 2, 3, 4, 5, 6])
@@ -135,3 +132,37 @@ def test_names_that_no_encoding_has_are_printed(
     )
     assert (done.returncode, done.stderr) == (0, b"")
     assert b"12 indexed" in done.stdout
+
+
+def test_a_demonstration_that_was_interrupted_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], folder: Path, tmp_path: Path
+) -> None:
+    def half(*a: object, **k: object) -> building.Build:
+        (tmp_path / "out").mkdir(exist_ok=True)
+        (tmp_path / "out" / "index.html").touch()
+        return building.Build(tmp_path / "out" / "photos.index", 12, 5, 0, 0, 0, {}, complete=False)
+
+    monkeypatch.setattr(building, "build_index", half)
+    code, out, err = run(monkeypatch, capsys, "demo", folder, "-o", tmp_path / "out", "-q")
+    assert (code, out) == (130, "")
+    assert "index.html shows what was finished; the same command goes on from there" in err
+
+
+def test_wrong_places_are_named_before_the_work(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], folder: Path, tmp_path: Path
+) -> None:
+    for module in (fitting, building):
+        monkeypatch.setattr(module, "fit_job", lambda *a, **k: pytest.fail("learned all the same"))
+    (tmp_path / "file").touch()
+    place = tmp_path / "file" / "x"
+    for words in (
+        ("fit", "pixel-codes", folder, "-o", place),
+        ("index", "build", folder, "-o", place),
+        ("index", "build", folder, "-o", tmp_path / "file"),
+        ("demo", folder, "-o", place),
+        ("demo", tmp_path / "nowhere", "-o", tmp_path / "new"),
+    ):
+        code, _, err = run(monkeypatch, capsys, *words, "-q")
+        assert code == 2, words
+        assert "may be written" in err or "a root exists" in err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file"]
