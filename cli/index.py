@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -86,20 +86,28 @@ def info(
 
     held = open_index(index)
     facts = held.info_dict()
-    check = json.loads(held.extra("self-check.json").read_bytes()) if "self-check.json" in held.extras else None
+    check = _json(held, "self-check.json", None)
+    facts["complete"] = len(held) > 0 and _json(held, "build.json", {"complete": True})["complete"]
     if as_json:
         typer.echo(json.dumps({**facts, "self_check": check}, indent=1, default=str))
         return
     width = max(len(name) for name in facts)
     for name, value in facts.items():
         typer.echo(f"{name.replace('_', ' '):<{width}}  {_text(value)}")
+    if not facts["complete"]:
+        typer.echo("It is not finished: the same `mmfeat index build` goes on from there.")
     for line in describe(check) if check else ["no self-check is kept with it"]:
         typer.echo(f"{'':<{width}}  {line}")
+
+
+def _json(index: Any, name: str, other: Any) -> Any:
+    """What an extra of the index says, or something else where it has none of that name."""
+    return json.loads(index.extra(name).read_bytes()) if name in index.extras else other
 
 
 def _text(value: object) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{key}: {_text(inner)}" for key, inner in value.items()) or "-"
     if isinstance(value, list):
-        return f"{len(value)}"
+        return ", ".join(map(_text, value)) or "-"
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

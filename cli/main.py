@@ -7,6 +7,7 @@ Exit codes: 0 ok, 1 some items newly failed, 2 a wrong call, 3 nothing worked, 1
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import logging
 import os
@@ -80,7 +81,7 @@ def main() -> None:
         except BrokenPipeError:
             _leave_the_pipe()
         except OSError as error:
-            sys.exit(_end(f"the system refused: {error.strerror or error} ({error.filename or 'no file named'})", 3))
+            sys.exit(_end(_of_system(error), 3))
         except MemoryError:
             sys.exit(
                 _end("memory ran out; use smaller pictures (--set max_side=...) or fewer rows (--set fit_rows=...)", 3)
@@ -158,6 +159,12 @@ def _of_typer(error: Any) -> int:
     if type(error).__name__ == "NoSuchOption":
         hint += " A name that begins with - is written after -- ."
     return _end(error.format_message().rstrip(".") + "." + hint, int(error.exit_code))
+
+
+def _of_system(error: OSError) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "the disk is full; what was finished is kept. Make room and give the same command again."
+    return f"the system refused: {error.strerror or error} ({error.filename or 'no file named'})"
 
 
 def _unexpected(error: Exception) -> int:

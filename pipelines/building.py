@@ -6,11 +6,12 @@ An interrupted build keeps what it has; the same call goes on from there.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mmfeat.arrays import pack_bits
-from mmfeat.errors import DataError, MismatchError, ShapeError, UsageError
+from mmfeat.errors import BusyError, DataError, MismatchError, ShapeError, UsageError
 from mmfeat.files import canonical_json, check_writable
 from mmfeat.pipelines.extracting import encode_items, parts_table, settle
 from mmfeat.pipelines.fitting import fit_job, prepare, some_reasons
@@ -96,15 +97,39 @@ def build_index(
             f"{len(items):,} files: {some_reasons(items)}",
             "name another folder",
         )
-    index, model = _begin(Path(path), items, model, recipe, settings, seed, overwrite, report)
-    sample = np.sort(np.random.default_rng(seed).permutation(len(items.images))[:SAMPLE])
-    grow = _Growth(index, model, items, set(items.images[sample].tolist()), report, after)
+    check_writable(path)
+    with _alone(Path(path)):
+        index, model = _begin(Path(path), items, model, recipe, settings, seed, overwrite, report)
+        sample = np.sort(np.random.default_rng(seed).permutation(len(items.images))[:SAMPLE])
+        grow = _Growth(index, model, items, set(items.images[sample].tolist()), report, after)
+        try:
+            grow.run()
+        except KeyboardInterrupt:
+            return grow.end(complete=False)
+        grow.check(seed)
+        return grow.end(complete=True)
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Make the folder and hold a lock on it (no file is left); it goes again if nothing came of it. BusyError."""
+    path.mkdir(parents=True, exist_ok=True)
     try:
-        grow.run()
-    except KeyboardInterrupt:
-        return grow.end(complete=False)
-    grow.check(seed)
-    return grow.end(complete=True)
+        import fcntl
+    except ImportError:  # Windows: the index locks every single change
+        yield
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise BusyError("one build at a time makes an index", f"another at {path}", "wait for it to end") from error
+        yield
+    finally:
+        os.close(handle)
+        with contextlib.suppress(OSError):
+            path.rmdir()
 
 
 def _begin(
@@ -121,12 +146,9 @@ def _begin(
     from mmfeat.indexes import create, open_index
     from mmfeat.model import load
 
-    if (path / "current.json").exists() and not overwrite:
-        index = open_index(path)
-        state = (
-            json.loads(index.extra("build.json").read_bytes()) if "build.json" in index.extras else {"complete": True}
-        )
-        if state["complete"]:
+    index = open_index(path) if (path / "current.json").exists() and not overwrite else None
+    if index is not None and not _empty(index):
+        if "build.json" not in index.extras or json.loads(index.extra("build.json").read_bytes())["complete"]:
             raise UsageError(
                 "a finished index is never overwritten unasked", str(path), "choose another name or pass --overwrite"
             )
@@ -138,8 +160,7 @@ def _begin(
                 "leave the model out, or --overwrite",
             )
         return index, held
-    check_writable(path)
-    if path.exists() and any(path.iterdir()) and not (path / "current.json").exists():
+    if any(path.iterdir()) and not (path / "current.json").exists():
         raise UsageError(
             "an index is made in a new folder", f"{path}, which holds something else", "choose another name"
         )
@@ -148,11 +169,16 @@ def _begin(
     info = {"root": str(items.root.resolve()), "roots": [[name, str(root.resolve())] for name, root in items.roots]}
     dim = _width(model)
     kind = "binary-flat" if model.hash else "float-flat"
-    index = create(path, kind=kind, dim=dim, model=model.sha256, info=info, overwrite=overwrite)
+    index = create(path, kind=kind, dim=dim, model=model.sha256, info=info, overwrite=True)
     with tempfile.TemporaryDirectory() as folder:
         saved = model.save(Path(folder) / "model")
         index.attach({"model": saved, "build.json": canonical_json({"complete": False})})
     return index, model
+
+
+def _empty(index: Index) -> bool:
+    """Whether it was made and nothing more: the disk was full, or the process was killed."""
+    return not len(index) and not index.extras
 
 
 def _width(model: Model) -> int:
@@ -273,7 +299,7 @@ def build_from_vectors(
     ids: a text file with one id a line, or a list; default `name.npy#row=0` and so on.
     recipe: None keeps the floats (`metric` "l2", "cosine" or "ip"); "vector-codes" learns compact bits from them.
     """
-    from mmfeat.indexes import create
+    from mmfeat.indexes import create, open_index
 
     check_writable(path)
     name = "vectors.npy" if isinstance(vectors, np.ndarray) else Path(vectors).name
@@ -291,7 +317,7 @@ def build_from_vectors(
         metric=None if hashed else metric,
         model=model.sha256 if model else None,
         info={"vectors": name},
-        overwrite=overwrite,
+        overwrite=overwrite or ((Path(path) / "current.json").exists() and _empty(open_index(path))),
     )
     with tempfile.TemporaryDirectory() as folder:
         extras: dict[str, Any] = {"build.json": canonical_json({"complete": True})}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import signal
@@ -71,10 +72,12 @@ def test_a_signal_while_encoding_leaves_an_index_and_the_same_command_goes_on(
     code, out, err = run(monkeypatch, capsys, *words)
     assert code == 130
     assert "8 indexed" in out
+    assert "It is not finished" in run(monkeypatch, capsys, "index", "info", tmp_path / "i")[1]
     assert err == "mmfeat: interrupted; what is indexed can be searched; the same command goes on from there\n"
     code, out, err = run(monkeypatch, capsys, *words)
     assert (code, err) == (0, "")
     assert "12 indexed" in out
+    assert "not finished" not in run(monkeypatch, capsys, "index", "info", tmp_path / "i")[1]
 
 
 def test_an_interruption_of_an_import_waits_for_the_next_report(
@@ -166,3 +169,14 @@ def test_wrong_places_are_named_before_the_work(
         assert code == 2, words
         assert "may be written" in err or "a root exists" in err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file"]
+
+
+def test_a_full_disk_is_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], folder: Path, tmp_path: Path
+) -> None:
+    def full(*a: object, **k: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(fitting, "fit_job", full)
+    code, _, err = run(monkeypatch, capsys, "fit", "pixel-codes", folder, "-o", tmp_path / "m", "-q")
+    assert (code, err.startswith("mmfeat: the disk is full")) == (3, True)

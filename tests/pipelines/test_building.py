@@ -11,7 +11,8 @@ from fixtures_pictures import crops, write_folder
 from PIL import Image
 
 import mmfeat
-from mmfeat.errors import DataError, MismatchError, UsageError
+from mmfeat.errors import BusyError, DataError, MismatchError, UsageError
+from mmfeat.indexes import create
 from mmfeat.pipelines import building
 from mmfeat.pipelines.building import Build, build_from_vectors, build_index, chunks
 from mmfeat.pipelines.self_check import _float_overlap, describe
@@ -110,6 +111,30 @@ def test_an_interrupted_build_can_be_searched_and_goes_on_to_the_same_codes(
     assert ids == sorted(b.ids.to_pylist())
     rows = [[index.row_of(one) for one in ids] for index in (a, b)]
     np.testing.assert_array_equal(a.codes_at(rows[0]), b.codes_at(rows[1]))
+
+
+def test_an_index_that_was_only_begun_is_begun_again(folder: Path, built: Build, tmp_path: Path) -> None:
+    """A kill, or a full disk, between the making of the index and its first contents."""
+    for path, make in (
+        (tmp_path / "a", lambda path: build(folder, path)),
+        (tmp_path / "b", lambda path: build_from_vectors(np.eye(40, dtype=np.float32), path)),
+    ):
+        create(path, dim=40)
+        assert make(path).done == 40
+        with pytest.raises(UsageError, match="overwrit"):
+            make(path)
+
+
+def test_one_build_at_a_time_and_a_failed_one_leaves_nothing(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def second(*a: object, **k: object) -> None:
+        build(folder, tmp_path / "i")
+
+    monkeypatch.setattr(building, "fit_job", second)
+    with pytest.raises(BusyError, match="one build at a time"):
+        build(folder, tmp_path / "i")
+    assert not (tmp_path / "i").exists()
 
 
 def test_a_finished_index_is_not_touched_unasked(folder: Path, built: Build) -> None:
