@@ -77,8 +77,9 @@ check-all: test
 	$(call environment,.venv-bench)
 	@.venv-bench/bin/python $(PIP) install --no-index --no-deps --no-build-isolation --editable .
 	@rm -rf build mmfeat.egg-info
+	@grep -o '^[A-Za-z0-9._-]*==[^ ;]*' requirements.lock > .venv-bench/versions.txt
 	@grep -v '^#' tests/benchmarks/rivals.txt | while read -r rival; do \
-		.venv-bench/bin/python $(PIP) install --only-binary :all: --constraint requirements.lock "$$rival" \
+		.venv-bench/bin/python $(PIP) install --only-binary :all: --constraint .venv-bench/versions.txt "$$rival" \
 		|| echo "No $$rival here: its rows will say so."; done
 	@touch $@
 
