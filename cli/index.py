@@ -29,7 +29,9 @@ def build(
     seed: Seed = 0,
     labels: Labels = None,
     ids: Annotated[Path | None, typer.Option("--ids", help="For vectors: a text file with one id a line.")] = None,
-    metric: Annotated[str, typer.Option("--metric", help="For vectors kept as floats: l2, cosine or ip.")] = "l2",
+    metric: Annotated[
+        str | None, typer.Option("--metric", help="For vectors kept as floats: l2 (the default), cosine or ip.")
+    ] = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit 1 for any failed file, not only for new ones.")
     ] = False,
@@ -46,10 +48,24 @@ def build(
         raise UsageError(
             "a model is used as it is, or one is learned", "--model with --recipe or --set", "leave one of them out"
         )
+    of_vectors = any(path.suffix == ".npy" and not path.is_dir() for path in data)
+    for name, given, fits in (
+        ("--model", model, not of_vectors),
+        ("--labels", labels, not of_vectors),
+        ("--ids", ids, of_vectors),
+        ("--metric", metric, of_vectors and recipe is None),
+    ):
+        if given is not None and not fits:
+            kind = (
+                "pictures" if name in ("--model", "--labels") else "vectors" + " kept as floats" * (name == "--metric")
+            )
+            raise UsageError(f"{name} is for {kind}", ", ".join(map(str, data)), f"leave {name} out")
+    if of_vectors and len(data) > 1:
+        raise UsageError("vectors come in one .npy file", f"{len(data)} paths", "join them with numpy.concatenate")
     with progress(quiet, lambda: _left(output)) as shown:
-        if len(data) == 1 and data[0].suffix == ".npy":
+        if of_vectors:
             result = build_from_vectors(
-                data[0], output, ids=ids, recipe=recipe, settings=settings, metric=metric, seed=seed, overwrite=overwrite,
+                data[0], output, ids=ids, recipe=recipe, settings=settings, metric=metric or "l2", seed=seed, overwrite=overwrite,
                 report=shown,
             )  # fmt: skip
         else:

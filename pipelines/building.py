@@ -307,7 +307,10 @@ def build_from_vectors(
     names = _ids(ids, len(values), name)
     model: Model | None = None
     if recipe is not None:
-        model = fit_job(prepare(recipe, values, settings=settings), seed=seed, report=report)
+        job = prepare(recipe, values, settings=settings)
+        if job.decode is not None:
+            raise UsageError("codes of vectors are made by a recipe for vectors", f"{recipe}", "try vector-codes")
+        model = fit_job(job, seed=seed, report=report)
     codes = values if model is None else model.encode_bits(values) if model.hash else model.encode(values)
     hashed = model is not None and model.hash
     index = create(
@@ -333,13 +336,28 @@ def _vectors(vectors: Any) -> np.ndarray:
             vectors = np.load(vectors, allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
             raise UsageError(
-                "vectors come in an .npy file of numbers", f"{vectors}: {error}", "save them with numpy.save"
+                "vectors come in an .npy file of numbers", f"{vectors}: {_why(error)}", "save them with numpy.save"
             ) from error
-    if vectors.ndim != 2 or vectors.dtype.kind not in "fiu" or not len(vectors):
+    if vectors.ndim != 2 or vectors.dtype.kind not in "fiu" or not vectors.size:
         raise ShapeError(
             "vectors are numbers of shape (n, d)", f"{vectors.dtype} {vectors.shape}", "one row per item, at least one"
         )
-    return np.ascontiguousarray(vectors, np.float32)
+    with np.errstate(over="ignore"):
+        vectors = np.ascontiguousarray(vectors, np.float32)
+    bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+    if len(bad):
+        raise DataError(
+            "vectors are finite in float32", f"NaN or infinity in {len(bad):,} rows, the first is row {bad[0]}",
+            "leave these rows out",
+        )  # fmt: skip
+    return vectors
+
+
+def _why(error: Exception) -> str:
+    """What NumPy or the system says of a file, without advice to open it unsafely."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return "no array, or one of Python objects, which are never opened" if "pickle" in str(error) else str(error)
 
 
 def _ids(ids: Any, count: int, name: str) -> list[str]:
@@ -349,7 +367,9 @@ def _ids(ids: Any, count: int, name: str) -> list[str]:
         try:
             ids = Path(ids).read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
-            raise UsageError("ids are a UTF-8 text file, one id a line", f"{ids}: {error}", "check the path") from error
+            raise UsageError(
+                "ids are a UTF-8 text file, one id a line", f"{ids}: {_why(error)}", "check the path"
+            ) from error
     if len(ids) != count:
         raise ShapeError("every vector has one id", f"{len(ids)} ids for {count} vectors", "make them match")
     return [str(one) for one in ids]

@@ -236,6 +236,9 @@ class Searcher:
             found = self._encode([picture for _, picture in pictures])
             for (place, _), code in zip(pictures, found, strict=True):
                 codes[place] = code
+        if len({np.shape(code) for code in codes}) > 1:
+            widths = ", ".join(str(width) for width in sorted({len(code) for code in codes}))
+            raise ShapeError("queries are vectors of one width", widths, "give those of this index")
         return np.stack(codes), names
 
     def _stored(self, item: str) -> np.ndarray:

@@ -249,3 +249,40 @@ def test_bad_vectors_are_sentences(bad: np.ndarray, match: str, tmp_path: Path) 
         build_from_vectors(bad, tmp_path / "i")
     with pytest.raises(UsageError, match="one id"):
         build_from_vectors(np.ones((3, 2)), tmp_path / "i", ids=["a", "b"])
+    with pytest.raises(UsageError, match="a recipe for vectors; got image-retrieval"):
+        build_from_vectors(np.ones((3, 2)), tmp_path / "i", recipe="image-retrieval")
+    assert not (tmp_path / "i").exists()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e39])
+def test_vectors_that_are_not_finite_leave_nothing_behind(value: float, tmp_path: Path) -> None:
+    vectors = np.ones((6, 2))
+    vectors[4, 1] = value
+    for recipe in (None, "vector-codes"):
+        with pytest.raises(DataError, match="in 1 rows, the first is row 4"):
+            build_from_vectors(vectors, tmp_path / "i", recipe=recipe, settings={"bits": 2} if recipe else None)
+    assert not (tmp_path / "i").exists()
+
+
+def test_files_that_hold_no_vectors_are_sentences_without_numpys_advice(tmp_path: Path) -> None:
+    np.save(tmp_path / "objects.npy", np.array([{}], object), allow_pickle=True)
+    (tmp_path / "text.npy").write_text("hello")
+    for name in ("objects.npy", "text.npy"):
+        with pytest.raises(UsageError, match="Python objects, which are never opened") as error:
+            build_from_vectors(tmp_path / name, tmp_path / "i")
+        assert "unsafely" not in str(error.value)
+    with pytest.raises(UsageError, match=r"nowhere\.npy: No such file"):
+        build_from_vectors(tmp_path / "nowhere.npy", tmp_path / "i")
+
+
+def test_queries_of_several_widths_are_a_sentence(tmp_path: Path) -> None:
+    build_from_vectors(np.eye(6), tmp_path / "i")
+    with pytest.raises(UsageError, match="of one width; got 4, 6"):
+        mmfeat.open(tmp_path / "i").search([np.ones(6), np.ones(4)])
+
+
+@pytest.mark.parametrize("seed", [-1, 2**63])
+def test_a_seed_out_of_range_is_a_sentence(seed: int, folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=f"got {seed}"):
+        build(folder, tmp_path / "i", seed=seed)
+    assert build(folder, tmp_path / "i", seed=2**63 - 1).done == 40
