@@ -42,19 +42,17 @@ def fit(
     """Learn a model from pictures, without labels."""
     from mmfeat.errors import UsageError
     from mmfeat.files import check_writable
+    from mmfeat.model import check_place
     from mmfeat.pipelines.fitting import fit_job, prepare
     from mmfeat.plan import describe_plan, plan_chain
 
     prepare_devices(devices)
-    if output is not None and output.exists() and not overwrite and not plan:
-        raise UsageError(
-            "what exists is never overwritten unasked", str(output), "choose another name or pass --overwrite"
-        )
     if output is None and not plan:
         raise UsageError(
             "a model is written to a folder", "no --output", "add -o MODEL, or --plan to learn nothing yet"
         )
     if output is not None and not plan:
+        check_place(output, overwrite)
         check_writable(output.parent)
     with progress(quiet, lambda: "no model was written") as shown:
         job = prepare(recipe, list(data), labels=labels, settings=assignments(set_), report=shown)

@@ -30,7 +30,7 @@ __all__ = [
 ASKED = threading.Event()  # somebody wants the run to end
 Data = Annotated[list[Path], typer.Argument(help="A folder of pictures, or several.", show_default=False)]
 Labels = Annotated[Path | None, typer.Option("--labels", help="A CSV or Parquet file with the columns id and label.")]
-Seed = Annotated[int, typer.Option("--seed", help="The same seed gives the same result.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, max=2**63 - 1, help="The same seed gives the same result.")]
 Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE", help="Replace a setting of the recipe; may be repeated."),
@@ -67,8 +67,8 @@ def prepare_devices(count: int | None) -> None:
         return
     from mmfeat.errors import UsageError
 
-    if count < 1:
-        raise UsageError("there is at least one device", f"--devices {count}", "give a positive number")
+    if not 1 <= count <= 256:
+        raise UsageError("from 1 to 256 devices can be simulated", f"--devices {count}", "give another number")
     import jax
 
     jax.config.update("jax_platforms", "cpu")

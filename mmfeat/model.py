@@ -28,7 +28,7 @@ from mmfeat.settings import from_json, to_json
 from mmfeat.stages import encode_source
 from mmfeat.stream import ArraySource, Source
 
-__all__ = ["Model", "load"]
+__all__ = ["Model", "check_place", "load"]
 
 FORMAT = "mmfeat model 1"
 
@@ -157,10 +157,7 @@ class Model:
 
     def save(self, path: str | os.PathLike[str], overwrite: bool = False) -> Path:
         """Write the model as a folder; it appears whole or not at all. `overwrite` replaces a model, never anything else."""
-        if overwrite and Path(path).exists() and not (Path(path) / "model.json").is_file():
-            raise UsageError(
-                "only a model is overwritten by a model", f"{path}, which holds something else", "choose another name"
-            )
+        check_place(path, overwrite)
         data = _safetensors(self.tensors)
         described = {
             **self._settings(),
@@ -174,6 +171,20 @@ class Model:
             write_json(folder / "model.json", {**described, "checksum": sha256_bytes(canonical_json(described))})
             write_bytes(folder / "card.md", _card(self).encode())
         return Path(path)
+
+
+def check_place(path: str | os.PathLike[str], overwrite: bool) -> None:
+    """UsageError where a model may not be saved: something is there, and it is no model or is not to be replaced."""
+    if not Path(path).exists():
+        return
+    if not overwrite:
+        raise UsageError(
+            "what exists is never overwritten unasked", str(path), "choose another name or pass --overwrite"
+        )
+    if not (Path(path) / "model.json").is_file():
+        raise UsageError(
+            "only a model is overwritten by a model", f"{path}, which holds something else", "choose another name"
+        )
 
 
 def load(path: str | os.PathLike[str], mesh: Mesh | None = None) -> Model:

@@ -189,7 +189,7 @@ def _begin(folder: Path, model: Model, items: Items, dtype: str) -> None:
             if found.get(name) != value:
                 raise MismatchError(
                     f"{folder} goes on with the {name} it was begun with",
-                    f"{value}",
+                    "pictures that are others or have changed" if name == "items" else f"{value}",
                     "choose another folder, or delete this one",
                 )
     (folder / "parts").mkdir(parents=True, exist_ok=True)

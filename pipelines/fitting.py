@@ -113,6 +113,8 @@ def prepare(
         items = data if _is_items(data) else _walk(data, labels, report)
         facts = {"data": f"{len(items.images)} pictures", "data_sha256": _fingerprint(items)}
         decode = decode or _ask(what, "decode", items)
+        if decode is None and hasattr(type(what), "chain"):
+            raise UsageError("this recipe learns from vectors", "pictures", "choose a recipe for pictures")
         source: Any = _picture_source(items, decode)
         names: Any = items.table["label"].take(items.images).to_pylist()
     else:
@@ -132,7 +134,9 @@ def prepare(
 
 
 def fit_job(job: Job, *, seed: int = 0, mesh: Mesh | None = None, report: Report | None = None) -> Model:
-    """Fit what `prepare` brought together."""
+    """Fit what `prepare` brought together. seed: from 0 to 2^63 - 1."""
+    if not 0 <= seed < 2**63:
+        raise SettingsError("a seed is a whole number from 0 to 2^63 - 1", str(seed), "choose another")
     from mmfeat.mesh import use_compile_cache
     from mmfeat.model import Model
     from mmfeat.settings import to_json

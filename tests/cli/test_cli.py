@@ -114,6 +114,22 @@ def test_recipes_are_listed_with_hyphens(monkeypatch: pytest.MonkeyPatch, capsys
         (["search", "x.index", "a.jpg", "-k", "0"], 2, ""),
         (["nonsense"], 2, ""),
         (["index", "build", "{folder}", "-o", "{tmp}/i", "--model", "m", "--recipe", "r"], 2, "Leave one of them out"),
+        (["index", "build", "{folder}", "-o", "{tmp}/i", "--ids", "ids.txt"], 2, "--ids is for vectors"),
+        (
+            ["index", "build", "{folder}", "-o", "{tmp}/i", "--metric", "l2"],
+            2,
+            "--metric is for vectors kept as floats",
+        ),
+        (["index", "build", "{folder}", "-o", "{tmp}/i", "--recipe", "vector-codes"], 2, "learns from vectors"),
+        (["index", "build", "v.npy", "-o", "{tmp}/i", "--model", "m"], 2, "--model is for pictures"),
+        (["index", "build", "v.npy", "-o", "{tmp}/i", "--labels", "l.csv"], 2, "--labels is for pictures"),
+        (["index", "build", "v.npy", "w.npy", "-o", "{tmp}/i"], 2, "one .npy file"),
+        (["index", "build", "nowhere.npy", "-o", "{tmp}/i"], 2, "nowhere.npy: No such file"),
+        (["fit", "pixel-codes", "{folder}", "-o", "{tmp}/m", "--seed", "-1"], 2, "--seed"),
+        (["fit", "pixel-codes", "{folder}", "-o", "{tmp}/m", "--devices", "100000"], 2, "256 devices"),
+        (["fit", "pixel-codes", "{folder}", "-o", "{folder}", "--overwrite"], 2, "which holds something else"),
+        (["search", "{tmp}", "a.jpg", "--html", "{folder}"], 2, "--html names a file"),
+        (["search", "{tmp}", "-x.jpg"], 2, "is written after --"),
     ],
 )
 def test_wrong_calls_get_a_sentence_and_a_code(
@@ -130,7 +146,8 @@ def test_wrong_calls_get_a_sentence_and_a_code(
     assert ended == code
     assert said in err
     assert "Traceback" not in err
-    assert err.strip()
+    assert err.startswith("mmfeat: ")
+    assert len(err.splitlines()) == 1
 
 
 def test_help_and_version_import_nothing_heavy() -> None:
