@@ -20,7 +20,11 @@ def demo(
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
-    """Show what mmfeat does: search inside photographs, learned codes beside random ones; or your own folder."""
+    """Show on a page what mmfeat does.
+
+    Without a folder: search inside photographs, and learned codes beside random ones. With one: its index, on a page that stands
+    after 500 pictures and is renewed while the rest is indexed; the same command goes on with an interrupted one.
+    """
     from mmfeat.pipelines.demo import demo_folder, run_demo
 
     with progress(quiet, lambda: _left(output)) as shown:

@@ -16,7 +16,10 @@ def extract(
     model: Annotated[Path, typer.Argument(help="A model's folder.", show_default=False)],
     data: Data,
     output: Annotated[Path, typer.Option("--output", "-o", help="The features' folder.", show_default=False)],
-    dtype: Annotated[str | None, typer.Option("--dtype", help="float32, float16, or bits (of a hash).")] = None,
+    dtype: Annotated[
+        str | None,
+        typer.Option("--dtype", help="float32, float16 or bits; a hash gives bits unless told, anything else float32."),
+    ] = None,
     labels: Labels = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit 1 for any failed file, not only for new ones.")

@@ -27,7 +27,8 @@ def fit(
     recipe: Annotated[str, typer.Argument(help="A recipe; see `mmfeat recipes`.", show_default=False)],
     data: Data,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The model's folder.", show_default=False)
+        Path | None,
+        typer.Option("--output", "-o", help="The model's folder; needed without --plan.", show_default=False),
     ] = None,
     set_: Set = None,
     seed: Seed = 0,

@@ -24,7 +24,13 @@ def build(
     model: Annotated[
         Path | None, typer.Option("--model", help="Encode with this model instead of learning one.")
     ] = None,
-    recipe: Annotated[str | None, typer.Option("--recipe", help="What to learn; default image-retrieval.")] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            "--recipe",
+            help="What to learn; see `mmfeat recipes`. Pictures: image-retrieval unless told. Vectors: kept as they are.",
+        ),
+    ] = None,
     set_: Set = None,
     seed: Seed = 0,
     labels: Labels = None,
@@ -38,7 +44,10 @@ def build(
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
-    """Learn from pictures, encode and index them; an interrupted build goes on where it was."""
+    """Learn, encode, index and check.
+
+    The same command goes on with a build that was interrupted.
+    """
     from mmfeat.errors import UsageError
     from mmfeat.pipelines.building import build_from_vectors, build_index
     from mmfeat.pipelines.self_check import describe
@@ -96,7 +105,7 @@ def info(
     index: Annotated[Path, typer.Argument(help="An index's folder.", show_default=False)],
     as_json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
 ) -> None:
-    """What an index holds, how large it is, and how its self-check went."""
+    """Show what an index holds and how good it is."""
     from mmfeat.indexes import open_index
     from mmfeat.pipelines.self_check import describe
 

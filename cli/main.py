@@ -31,6 +31,7 @@ __all__ = ["app", "main"]
 app = typer.Typer(
     name="mmfeat",
     help="Learn features from your own pictures without labels; search them with compact codes; classify them.",
+    epilog="Exit codes: 0 all well, 1 some files newly failed, 2 a wrong call, 3 nothing worked, 130 interrupted.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,

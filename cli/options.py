@@ -29,8 +29,14 @@ __all__ = [
 
 ASKED = threading.Event()  # somebody wants the run to end
 Data = Annotated[list[Path], typer.Argument(help="A folder of pictures, or several.", show_default=False)]
-Labels = Annotated[Path | None, typer.Option("--labels", help="A CSV or Parquet file with the columns id and label.")]
-Seed = Annotated[int, typer.Option("--seed", min=0, max=2**63 - 1, help="The same seed gives the same result.")]
+Labels = Annotated[
+    Path | None,
+    typer.Option(
+        "--labels",
+        help="A CSV or Parquet file with the columns id and label; otherwise the names of sub-folders are the labels.",
+    ),
+]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same result.")]
 Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE", help="Replace a setting of the recipe; may be repeated."),

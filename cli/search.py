@@ -17,7 +17,7 @@ def search(
     queries: Annotated[
         list[str],
         typer.Argument(
-            metavar="QUERY...", help="Pictures, ids of the index, or .npy files of vectors.", show_default=False
+            metavar="QUERY", help="Pictures, ids of the index, or .npy files of vectors.", show_default=False
         ),
     ],
     k: Annotated[int, typer.Option("-k", min=1, help="How many neighbours.")] = 10,
