@@ -130,8 +130,11 @@ def _signals() -> Iterator[list[int]]:
     try:
         yield ended
     finally:
-        for one, handler in before.items():
-            signal.signal(one, handler)
+        for (
+            one,
+            handler,
+        ) in before.items():  # a run that ends is not interrupted again: libraries would print stack traces
+            signal.signal(one, signal.SIG_IGN if ASKED.is_set() else handler)
         sys.unraisablehook = hook
 
 
