@@ -50,27 +50,15 @@ def build(
     """
     from mmfeat.errors import UsageError
     from mmfeat.pipelines.building import build_from_vectors, build_index
-    from mmfeat.pipelines.self_check import describe
 
     settings = assignments(set_)
     if model is not None and (recipe is not None or settings):
         raise UsageError(
             "a model is used as it is, or one is learned", "--model with --recipe or --set", "leave one of them out"
         )
-    of_vectors = any(path.suffix == ".npy" and not path.is_dir() for path in data)
-    for name, given, fits in (
-        ("--model", model, not of_vectors),
-        ("--labels", labels, not of_vectors),
-        ("--ids", ids, of_vectors),
-        ("--metric", metric, of_vectors and recipe is None),
-    ):
-        if given is not None and not fits:
-            kind = (
-                "pictures" if name in ("--model", "--labels") else "vectors" + " kept as floats" * (name == "--metric")
-            )
-            raise UsageError(f"{name} is for {kind}", ", ".join(map(str, data)), f"leave {name} out")
-    if of_vectors and len(data) > 1:
-        raise UsageError("vectors come in one .npy file", f"{len(data)} paths", "join them with numpy.concatenate")
+    of_vectors = _of_vectors(data, model=model, labels=labels, ids=ids, metric=metric, kept=recipe is None)
+    if of_vectors and recipe is None and settings:
+        raise UsageError("--set is for a recipe", "vectors that are kept as they are", "add --recipe vector-codes")
     with progress(quiet, lambda: _left(output)) as shown:
         if of_vectors:
             result = build_from_vectors(
@@ -84,6 +72,13 @@ def build(
                 list(data), output, model=load(model) if model else None, recipe=recipe or "image-retrieval",
                 settings=settings, labels=labels, seed=seed, overwrite=overwrite, report=shown,
             )  # fmt: skip
+    _end(result, strict)
+
+
+def _end(result: Any, strict: bool) -> None:
+    """Say what a build ended in, and end with its exit code."""
+    from mmfeat.pipelines.self_check import describe
+
     typer.echo(f"{result.path}: {result.done:,} indexed, {result.failed:,} failed, {result.skipped:,} skipped")
     if result.why:
         typer.echo(f"  failed: {result.why}")
@@ -92,6 +87,24 @@ def build(
     if not result.complete:
         raise Interrupted("what is indexed can be searched; the same command goes on from there")
     raise typer.Exit(1 if strict and result.failed and result.exit_code == 0 else result.exit_code)
+
+
+def _of_vectors(data: list[Path], *, model: Any, labels: Any, ids: Any, metric: Any, kept: bool) -> bool:
+    """Whether vectors are indexed, not pictures. UsageError for an option that does not go with what is."""
+    from mmfeat.errors import UsageError
+
+    vectors = any(path.suffix == ".npy" and not path.is_dir() for path in data)
+    for name, kind, given, fits in (
+        ("--model", "pictures", model, not vectors),
+        ("--labels", "pictures", labels, not vectors),
+        ("--ids", "vectors", ids, vectors),
+        ("--metric", "vectors kept as floats", metric, vectors and kept),
+    ):
+        if given is not None and not fits:
+            raise UsageError(f"{name} is for {kind}", ", ".join(map(str, data)), f"leave {name} out")
+    if vectors and len(data) > 1:
+        raise UsageError("vectors come in one .npy file", f"{len(data)} paths", "join them with numpy.concatenate")
+    return vectors
 
 
 def _left(output: Path) -> str:

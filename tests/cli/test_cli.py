@@ -123,6 +123,7 @@ def test_recipes_are_listed_with_hyphens(monkeypatch: pytest.MonkeyPatch, capsys
         (["index", "build", "{folder}", "-o", "{tmp}/i", "--recipe", "vector-codes"], 2, "learns from vectors"),
         (["index", "build", "v.npy", "-o", "{tmp}/i", "--model", "m"], 2, "--model is for pictures"),
         (["index", "build", "v.npy", "-o", "{tmp}/i", "--labels", "l.csv"], 2, "--labels is for pictures"),
+        (["index", "build", "v.npy", "-o", "{tmp}/i", "--set", "bits=8"], 2, "--set is for a recipe"),
         (["index", "build", "v.npy", "w.npy", "-o", "{tmp}/i"], 2, "one .npy file"),
         (["index", "build", "nowhere.npy", "-o", "{tmp}/i"], 2, "nowhere.npy: No such file"),
         (["fit", "pixel-codes", "{folder}", "-o", "{tmp}/m", "--seed", "-1"], 2, "--seed"),
