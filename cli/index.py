@@ -38,6 +38,9 @@ def build(
     metric: Annotated[
         str | None, typer.Option("--metric", help="For vectors kept as floats: l2 (the default), cosine or ip.")
     ] = None,
+    html: Annotated[
+        Path | None, typer.Option("--html", help="Write a page of the index, renewed while it grows.")
+    ] = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit 1 for any failed file, not only for new ones.")
     ] = False,
@@ -56,7 +59,8 @@ def build(
         raise UsageError(
             "a model is used as it is, or one is learned", "--model with --recipe or --set", "leave one of them out"
         )
-    of_vectors = _of_vectors(data, model=model, labels=labels, ids=ids, metric=metric, kept=recipe is None)
+    given = {"--model": model, "--labels": labels, "--html": html, "--ids": ids, "--metric": metric}
+    of_vectors = _of_vectors(data, given, kept=recipe is None)
     if of_vectors and recipe is None and settings:
         raise UsageError("--set is for a recipe", "vectors that are kept as they are", "add --recipe vector-codes")
     with progress(quiet, lambda: _left(output)) as shown:
@@ -70,7 +74,7 @@ def build(
 
             result = build_index(
                 list(data), output, model=load(model) if model else None, recipe=recipe or "image-retrieval",
-                settings=settings, labels=labels, seed=seed, overwrite=overwrite, report=shown,
+                settings=settings, labels=labels, seed=seed, overwrite=overwrite, report=shown, after=_page(html),
             )  # fmt: skip
     _end(result, strict)
 
@@ -89,18 +93,26 @@ def _end(result: Any, strict: bool) -> None:
     raise typer.Exit(1 if strict and result.failed and result.exit_code == 0 else result.exit_code)
 
 
-def _of_vectors(data: list[Path], *, model: Any, labels: Any, ids: Any, metric: Any, kept: bool) -> bool:
+def _page(html: Path | None) -> Any:
+    """What writes the page whenever a segment has been added; None where no page is wanted."""
+    if html is None:
+        return None
+    from mmfeat.files import check_writable, write_bytes
+    from mmfeat.pipelines.index_page import index_page
+
+    check_writable(html.parent)
+    return lambda index, items, complete: write_bytes(html, index_page(index, items, complete).encode())
+
+
+def _of_vectors(data: list[Path], given: dict[str, Any], kept: bool) -> bool:
     """Whether vectors are indexed, not pictures. UsageError for an option that does not go with what is."""
     from mmfeat.errors import UsageError
 
     vectors = any(path.suffix == ".npy" and not path.is_dir() for path in data)
-    for name, kind, given, fits in (
-        ("--model", "pictures", model, not vectors),
-        ("--labels", "pictures", labels, not vectors),
-        ("--ids", "vectors", ids, vectors),
-        ("--metric", "vectors kept as floats", metric, vectors and kept),
-    ):
-        if given is not None and not fits:
+    for name, value in given.items():
+        for_vectors = name in ("--ids", "--metric")
+        if value is not None and (for_vectors != vectors or (name == "--metric" and not kept)):
+            kind = "pictures" if not for_vectors else "vectors" if name == "--ids" else "vectors kept as floats"
             raise UsageError(f"{name} is for {kind}", ", ".join(map(str, data)), f"leave {name} out")
     if vectors and len(data) > 1:
         raise UsageError("vectors come in one .npy file", f"{len(data)} paths", "join them with numpy.concatenate")
@@ -117,12 +129,20 @@ def _left(output: Path) -> str:
 def info(
     index: Annotated[Path, typer.Argument(help="An index's folder.", show_default=False)],
     as_json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
+    html: Annotated[
+        Path | None, typer.Option("--html", help="Write a page: the check, examples, every status.")
+    ] = None,
 ) -> None:
     """Show what an index holds and how good it is."""
     from mmfeat.indexes import open_index
     from mmfeat.pipelines.self_check import describe
 
     held = open_index(index)
+    if html is not None:
+        from mmfeat.files import write_bytes
+        from mmfeat.pipelines.index_page import stored_page
+
+        write_bytes(html, stored_page(held).encode())
     facts = held.info_dict()
     check = _json(held, "self-check.json", None)
     facts["complete"] = len(held) > 0 and _json(held, "build.json", {"complete": True})["complete"]

@@ -105,6 +105,7 @@ def prepare(
     report: Report | None = None,
 ) -> Job:
     """Bring data and recipe together without learning anything yet."""
+    from mmfeat.arrays import Images, Locals
     from mmfeat.chain import Chain, is_fixed
 
     what = find_recipe(what, settings) if isinstance(what, str) else _with(what, settings)
@@ -119,11 +120,14 @@ def prepare(
         names: Any = items.table["label"].take(items.images).to_pylist()
     else:
         decode = decode or _ask(what, "decode", data)
-        if decode is None and isinstance(what, Chain) and is_fixed(what.stages[0]):
+        pictures = (
+            isinstance(what, Chain) and is_fixed(what.stages[0]) and not isinstance(data, Mapping | Images | Locals)
+        )
+        if decode is None and pictures:
             decode = _decode_for(data)
         source = _array_source(data, decode)
         facts = {"data": f"{len(source)} rows"}
-        names = labels
+        names = data["y"] if labels is None and isinstance(data, Mapping) and "y" in data else labels
     chain = _as_chain(_ask(what, "chain", items if items is not None else data) or what)
     numbers, classes = _classes(names, len(source))
     if hasattr(type(what), "chain"):
@@ -244,11 +248,16 @@ def _picture_source(items: Any, decode: Any) -> Any:
 
 def _array_source(data: Any, decode: Any) -> Any:
     """Arrays as a source: pictures where they are to be decoded, rows otherwise."""
-    from mmfeat.arrays import Images
+    from mmfeat.arrays import Images, Locals
     from mmfeat.media.source import ArrayImages
     from mmfeat.stream import ArraySource, as_source
 
-    if isinstance(data, Mapping | Images) or (hasattr(data, "read") and hasattr(data, "groups")):
+    if isinstance(data, Mapping):  # the same numbers make the same model, whatever their dtype was
+        floats = {key: np.asarray(value) for key, value in data.items()}
+        return ArraySource(
+            {key: part.astype(np.float32) if part.dtype == np.float64 else part for key, part in floats.items()}
+        )
+    if isinstance(data, Images | Locals) or (hasattr(data, "read") and hasattr(data, "groups")):
         return as_source(data)
     if decode is not None:
         return ArrayImages(data, decode)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from mmfeat.media.items import Items
     from mmfeat.visualise.report import BuildReport, Measure
 
-__all__ = ["index_page", "measures"]
+__all__ = ["index_page", "measures", "stored_page"]
 
 
 def measures(check: dict[str, Any]) -> list[Measure]:
@@ -43,6 +44,23 @@ def index_page(index: Index, items: Items, complete: bool = True, shown: int = 8
         unit="bits" if index.metric == "hamming" else "",
         refresh=None if complete else 5,
     )
+
+
+def stored_page(index: Index) -> str:
+    """The page of an index as it lies there, with the table of files that is kept in it. UsageError for one of vectors."""
+    import pyarrow.parquet as pq
+
+    from mmfeat.errors import UsageError
+    from mmfeat.media.items import Items
+
+    if "items.parquet" not in index.extras:
+        raise UsageError(
+            "a page shows a finished index of pictures", f"{index.path}", "leave --html out, or finish the build"
+        )
+    roots = tuple((name, Path(place)) for name, place in index.info.get("roots", []))
+    items = Items(Path(index.info["root"]), pq.read_table(index.extra("items.parquet")), roots)
+    built = json.loads(index.extra("build.json").read_bytes()) if "build.json" in index.extras else {"complete": True}
+    return index_page(index, items, built["complete"])
 
 
 def _report(index: Index, items: Items, complete: bool, shown: int, seed: int) -> BuildReport:

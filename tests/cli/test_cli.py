@@ -53,6 +53,8 @@ def test_the_main_job(
     code, out, _ = run(monkeypatch, capsys, "index", "info", index)
     assert code == 0
     assert "binary-flat" in out
+    code, out, _ = run(monkeypatch, capsys, "index", "info", index, "--html", tmp_path / "index.html")
+    assert (tmp_path / "index.html").read_text().count("data:image/") > 10
     code, out, _ = run(monkeypatch, capsys, "index", "info", index, "--json")
     assert json.loads(out)["count"] == 24
     code, out, err = run(monkeypatch, capsys, "index", "build", folder, "-o", index, *SMALL)
