@@ -58,6 +58,7 @@ class Learner(Protocol):
     batch:      rows per step; a field where it is a setting.
     needs:      the parts of x that `step` and `init` get: ("x",) an array, otherwise a dict with these keys.
     full_batch: every step gets the same seeded sample of at most the chain's `fit_rows` rows.
+    shuffle:    rows come in another order in every pass; off where only sums over a pass count (means, covariances, Lloyd).
     locals:     `encode` takes whole `Locals` (values, where, weight) and gives one row per item; it trains on their rows.
     hash:       `encode` gives one float per bit; bit = value > 0.
     init_rows:  how many rows `init` sees at the most.
@@ -73,6 +74,7 @@ class Learner(Protocol):
     batch: int = 4096
     needs: ClassVar[tuple[str, ...]] = ("x",)
     full_batch: ClassVar[bool] = False
+    shuffle: ClassVar[bool] = True
     locals: ClassVar[bool] = False
     hash: ClassVar[bool] = False
     init_rows: ClassVar[int] = 4096
@@ -128,7 +130,7 @@ def use_host(learner: Any, function: str, mesh: Mesh | None = None) -> bool:
 
 
 def default_batches(learner: Any, data: Any, seed: int = 0, mesh: Mesh | None = None) -> Batches:
-    """The batches a learner trains on: shuffled by the seed, of its own batch size, a multiple of the devices along "data"."""
+    """The batches a learner trains on: of its own size, a multiple of the devices along "data", shuffled if it wants that."""
     mesh = mesh or default_mesh()
     source = as_source(data)
     if learner.batch < 1:
@@ -136,7 +138,8 @@ def default_batches(learner: Any, data: Any, seed: int = 0, mesh: Mesh | None = 
     share = (jax.process_index(), jax.process_count())
     devices = mesh.shape["data"]
     rows = len(source) if learner.full_batch else min(learner.batch, len(source))
-    return Batches(source, -(-rows // devices) * devices, seed=seed, share=share)
+    shuffle = learner.shuffle and not learner.full_batch
+    return Batches(source, -(-rows // devices) * devices, seed=seed, share=share, shuffle=shuffle)
 
 
 def sample(batches: Batches, rows: int) -> Any:

@@ -80,7 +80,7 @@ class Batches:
     """The batches of a source.
 
     size: rows per batch; None puts all rows of a group into one batch; a mapping gives each group its own size.
-    seed: None reads in order (encoding); a number shuffles anew in every pass (training).
+    seed: None reads in order (encoding); a number shuffles anew in every pass (training), unless `shuffle` is off.
     share: (number, count): this process reads only its part of every batch, positions
         [number * size / count, (number + 1) * size / count), so that the union over processes is the same batch.
     """
@@ -89,6 +89,7 @@ class Batches:
     size: int | Mapping[int, int] | None
     seed: int | None = None
     share: tuple[int, int] = (0, 1)
+    shuffle: bool = True
 
     def __post_init__(self) -> None:
         bad = [rows for _, rows in self._groups() if rows % self.share[1]]
@@ -118,15 +119,15 @@ class Batches:
 
     def plan(self, epoch: int = 0) -> list[tuple[np.ndarray, int]]:
         """The row numbers and the padded size of every batch of a pass; each batch holds rows of one group."""
-        count = len(self.source)
-        order = np.arange(count) if self.seed is None else permutation(count, self.seed, epoch)
+        count, mixed = len(self.source), self.seed is not None and self.shuffle
+        order = permutation(count, self.seed or 0, epoch) if mixed else np.arange(count)
         groups = np.asarray(self.source.groups)[order]
         plan = []
         for group, size in self._groups():
             part = order[groups == group]
             plan += [(part[first : first + size], size) for first in range(0, len(part), size)]
-        if self.seed is not None and len(self._groups()) > 1:
-            plan = [plan[i] for i in permutation(len(plan), self.seed, 2**63 + epoch)]
+        if mixed and len(self._groups()) > 1:
+            plan = [plan[i] for i in permutation(len(plan), self.seed or 0, 2**63 + epoch)]
         return plan
 
     def read(self, epoch: int = 0, first: int = 0) -> Iterator[Batch]:

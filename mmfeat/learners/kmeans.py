@@ -134,6 +134,7 @@ class KMeans(Learner):
     (3, 2)
     """
 
+    shuffle: ClassVar[bool] = False
     scratch: ClassVar[tuple[str, ...]] = ("sums", "counts", "cost", "far", "distance")
     clusters: int = 256
     passes: int = 10

@@ -47,6 +47,7 @@ class Lsh(Learner):
     """
 
     hash: ClassVar[bool] = True
+    shuffle: ClassVar[bool] = False
     scratch: ClassVar[tuple[str, ...]] = ("total", "count")
     bits: int = 64
     centre: bool = True

@@ -36,6 +36,7 @@ class PcaHash(Learner):
     """
 
     hash: ClassVar[bool] = True
+    shuffle: ClassVar[bool] = False
     scratch: ClassVar[tuple[str, ...]] = Pca.scratch
     bits: int = 64
     batch: int = 4096

@@ -45,6 +45,7 @@ class Vlad(Learner):
     """
 
     locals: ClassVar[bool] = True
+    shuffle: ClassVar[bool] = False
     scratch: ClassVar[tuple[str, ...]] = KMeans.scratch
     codebook: KMeans = KMeans(64)  # noqa: RUF009 - it is frozen
     power: float = 0.5

@@ -128,6 +128,7 @@ class Pca(Learner):
     (4, 2)
     """
 
+    shuffle: ClassVar[bool] = False
     scratch: ClassVar[tuple[str, ...]] = _SCRATCH
     dims: int | None = None
     whiten: bool = False
@@ -179,6 +180,7 @@ class Zca(Learner):
     (4, 3)
     """
 
+    shuffle: ClassVar[bool] = False
     scratch: ClassVar[tuple[str, ...]] = _SCRATCH
     epsilon: float = 1e-5
     batch: int = 4096
