@@ -37,7 +37,7 @@ ORDER = ("startup", "search", "itq", "query", "extraction", "codewords")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the benchmarks; exit code 1 when an aim is missed."""
+    """Run the benchmarks and write the page; a missed aim is a row that says so. Exit code 1 when one did not run to its end."""
     parser = argparse.ArgumentParser(description="Speed beside the rivals.")
     parser.add_argument("--only", nargs="+", choices=ORDER, default=None, help="run these alone")
     parser.add_argument("--json", type=Path, default=None, help="where the numbers go (default docs/benchmarks.json)")
@@ -54,7 +54,9 @@ def main(arguments: list[str] | None = None) -> int:
         data = given.json or (ROOT / "docs" / "benchmarks.json" if not given.only else Path(os.devnull))
         page = given.page or (ROOT / "docs" / "BENCHMARKS.md" if not (given.only or given.json) else Path(os.devnull))
         write(rows, facts, page, data)
-    return 1 if any(row.reached is False for row in rows) else 0
+    missed = sum(row.reached is False for row in rows)
+    print(f"{missed} of {sum(row.reached is not None for row in rows)} aims missed")
+    return 1 if any("ended with exit code" in row.note for row in rows) else 0
 
 
 def _in_a_process(name: str) -> list[Row]:
