@@ -51,18 +51,11 @@ def build(
 
     The same command goes on with a build that was interrupted.
     """
-    from mmfeat.errors import UsageError
     from mmfeat.pipelines.building import build_from_vectors, build_index
 
     settings = assignments(set_)
-    if model is not None and (recipe is not None or settings):
-        raise UsageError(
-            "a model is used as it is, or one is learned", "--model with --recipe or --set", "leave one of them out"
-        )
     given = {"--model": model, "--labels": labels, "--html": html, "--ids": ids, "--metric": metric}
-    of_vectors = _of_vectors(data, given, kept=recipe is None)
-    if of_vectors and recipe is None and settings:
-        raise UsageError("--set is for a recipe", "vectors that are kept as they are", "add --recipe vector-codes")
+    of_vectors = _of_vectors(data, given, recipe, settings)
     with progress(quiet, lambda: _left(output)) as shown:
         if of_vectors:
             result = build_from_vectors(
@@ -104,18 +97,24 @@ def _page(html: Path | None) -> Any:
     return lambda index, items, complete: write_bytes(html, index_page(index, items, complete).encode())
 
 
-def _of_vectors(data: list[Path], given: dict[str, Any], kept: bool) -> bool:
+def _of_vectors(data: list[Path], given: dict[str, Any], recipe: str | None, settings: dict[str, Any]) -> bool:
     """Whether vectors are indexed, not pictures. UsageError for an option that does not go with what is."""
     from mmfeat.errors import UsageError
 
+    if given["--model"] is not None and (recipe is not None or settings):
+        raise UsageError(
+            "a model is used as it is, or one is learned", "--model with --recipe or --set", "leave one of them out"
+        )
     vectors = any(path.suffix == ".npy" and not path.is_dir() for path in data)
     for name, value in given.items():
         for_vectors = name in ("--ids", "--metric")
-        if value is not None and (for_vectors != vectors or (name == "--metric" and not kept)):
+        if value is not None and (for_vectors != vectors or (name == "--metric" and recipe is not None)):
             kind = "pictures" if not for_vectors else "vectors" if name == "--ids" else "vectors kept as floats"
             raise UsageError(f"{name} is for {kind}", ", ".join(map(str, data)), f"leave {name} out")
     if vectors and len(data) > 1:
         raise UsageError("vectors come in one .npy file", f"{len(data)} paths", "join them with numpy.concatenate")
+    if vectors and recipe is None and settings:
+        raise UsageError("--set is for a recipe", "vectors that are kept as they are", "add --recipe vector-codes")
     return vectors
 
 
