@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from mmfeat.arrays import pack_bits
 from mmfeat.errors import BusyError, DataError, MismatchError, ShapeError, UsageError
 from mmfeat.files import canonical_json, check_writable
-from mmfeat.pipelines.extracting import encode_items, parts_table, settle
+from mmfeat.pipelines.extracting import counted_on, encode_items, parts_table, settle
 from mmfeat.pipelines.fitting import fit_job, prepare, some_reasons
 
 if TYPE_CHECKING:
@@ -204,7 +204,7 @@ class _Growth:
         """Encode and add what is not in the index yet, chunk by chunk."""
         there = set(self.index.ids.to_pylist())
         ids = self.items.ids
-        base = 0
+        base, pictures = 0, len(self.items.images)
         for rows in chunks(self.items.images):
             missing = np.array([row for row in rows if ids[row] not in there], np.int64)
             if len(missing) < len(rows):
@@ -212,12 +212,12 @@ class _Growth:
                 known = {int(row): self.sha256_before[ids[row]] for row in old if ids[row] in self.sha256_before}
                 self.items = settle(self.items, old, {}, known)
             if len(missing):
-                self.add(missing, base)
+                self.add(missing, counted_on(self.report, base + len(rows) - len(missing), pictures))
             base += len(rows)
 
-    def add(self, rows: np.ndarray, base: int) -> None:
+    def add(self, rows: np.ndarray, report: Report | None) -> None:
         """One segment."""
-        encoded = encode_items(self.model, self.items, rows, self.report, base)
+        encoded = encode_items(self.model, self.items, rows, report)
         self.keep(encoded)
         self.items = settle(self.items, rows, encoded.failures, encoded.sha256)
         if len(encoded.rows):

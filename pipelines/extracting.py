@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from mmfeat.model import Model
     from mmfeat.stages import Report
 
-__all__ = ["Encoded", "Extraction", "encode_items", "extract", "parts_table", "read_features", "settle"]
+__all__ = ["Encoded", "Extraction", "counted_on", "encode_items", "extract", "parts_table", "read_features", "settle"]
 
 PART = 4096
 
@@ -68,14 +68,19 @@ class Extraction:
         return 3 if not self.done else 1 if self.new_failures else 0
 
 
-def encode_items(model: Model, items: Items, rows: np.ndarray, report: Report | None = None, base: int = 0) -> Encoded:
-    """Encode these rows of a table (at least one). `report` counts on from `base` to the table's pictures."""
+def counted_on(report: Report | None, base: int, whole: int) -> Report | None:
+    """The same report for a part of the work: it counts on from `base` to `whole`."""
+    return report and (lambda what, done, total, metrics: report(what, base + done, whole, metrics))
+
+
+def encode_items(model: Model, items: Items, rows: np.ndarray, report: Report | None = None) -> Encoded:
+    """Encode these rows of a table (at least one)."""
     from mmfeat.media.source import ImageSource
 
     source = ImageSource(items, model.decode, rows=rows)
     features: np.ndarray | None = None
     good = np.zeros(len(rows), bool)
-    total, done = len(items.images), base
+    done = 0
     for places, values, read in model.stream(source):
         if features is None:
             features = np.zeros((len(rows), *values.shape[1:]), np.float32)
@@ -86,7 +91,7 @@ def encode_items(model: Model, items: Items, rows: np.ndarray, report: Report | 
         good[places[finite]] = True
         done += len(places)
         if report:
-            report("encoding", done, total, {})
+            report("encoding", done, len(rows), {})
     if features is None:
         features = np.zeros((len(rows), 0), np.float32)
     return Encoded(rows[good], features[good], dict(source.failures), dict(source.sha256))
@@ -129,10 +134,12 @@ def extract(
     with hold_lock(folder / ".lock"):
         for aside in (folder / "parts").glob(".*.tmp"):  # of a run that was killed
             aside.unlink()
+        pictures = len(items.images)
         for number, rows in enumerate(_cut(items.images)):
             receipt = folder / "parts" / f"part-{number:05}.json"
             if not receipt.exists():
-                write_json(receipt, _write_part(receipt.with_suffix(""), number, model, items, rows, dtype, report))
+                part = counted_on(report, number * PART, pictures)
+                write_json(receipt, _write_part(receipt.with_suffix(""), number, model, items, rows, dtype, part))
             items = settle(items, rows, *_outcome(read_json(receipt)))
         items.write(folder / "items.parquet")
     failed = {
@@ -204,7 +211,7 @@ def _write_part(
 
     from mmfeat.arrays import pack_bits
 
-    encoded = encode_items(model, items, rows, report, number * PART)
+    encoded = encode_items(model, items, rows, report)
     values = pack_bits(encoded.features) if dtype == "bits" else encoded.features.astype(dtype)
     with writing(stem.with_suffix(".npy")) as file:
         np.save(file, values, allow_pickle=False)

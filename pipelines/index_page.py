@@ -68,7 +68,7 @@ def _report(index: Index, items: Items, complete: bool, shown: int, seed: int) -
 
     searcher = Searcher(index)
     check = json.loads(index.extra("self-check.json").read_bytes()) if "self-check.json" in index.extras else {}
-    found = len(items.images)
+    found = len(items.images) + items.count("done")
     example = next(iter(index.ids.to_pylist()), "picture.jpg")
     return BuildReport(
         title=f"Index of {os.path.basename(str(items.root)) or items.root}",
@@ -76,7 +76,7 @@ def _report(index: Index, items: Items, complete: bool, shown: int, seed: int) -
         check=measures(check),
         outcomes=_outcomes(items),
         mosaic=_mosaic(searcher, shown, seed),
-        progress=None if complete else (len(index), max(found, len(index))),
+        progress=None if complete else (len(index), found),
         commands=[f"mmfeat search {index.path} {_quoted(str(searcher.path_of(example) or example))} --html out.html"],
     )
 

@@ -137,6 +137,20 @@ def test_one_build_at_a_time_and_a_failed_one_leaves_nothing(
     assert not (tmp_path / "i").exists()
 
 
+def test_progress_counts_up_to_all_pictures(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(building, "FIRST", 8)
+    seen: list[tuple[int, int]] = []
+
+    def report(what: str, done: int, total: int, metrics: object) -> None:
+        if what == "encoding":
+            seen.append((done, total))
+
+    build(folder, tmp_path / "i", report=report)
+    counts = [done for done, _ in seen]
+    assert counts == sorted(counts)
+    assert {total for _, total in seen} == {counts[-1]}
+
+
 def test_a_finished_index_is_not_touched_unasked(folder: Path, built: Build) -> None:
     with pytest.raises(UsageError, match="never overwritten unasked"):
         build(folder, built.path)
