@@ -15,8 +15,8 @@ class ImageRetrieval:
     Contrast-normalised colour patches are whitened (PCA), assigned to a learned codebook, and their residuals summed (VLAD); the
     sums become bits by PCA and a learned rotation (ITQ).
 
-    Cost: seconds to learn from a few thousand photographs on two cores, then hundreds of photographs a second (docs/BENCHMARKS.md); a
-    code of 16 bytes per photograph. What it is worth on yours is what the self-check says.
+    Cost: seconds to learn from a few thousand photographs on two cores, then hundreds of photographs a second
+    (docs/BENCHMARKS.md); a code of 16 bytes per photograph. What it is worth on yours is what the self-check says.
     Command: mmfeat index build photos/ -o photos.index
     """
 
