@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from fixtures_command import run
 from fixtures_pictures import write_folder
 
 import mmfeat
@@ -19,16 +20,6 @@ from mmfeat.cli import main as command
 from mmfeat.cli.options import ASKED
 from mmfeat.pipelines import building, fitting
 from mmfeat.progress import Progress
-
-
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:
-    """Exit code, standard output and standard error of `mmfeat WORDS`."""
-    monkeypatch.setattr(sys, "argv", ["mmfeat", *map(str, words)])
-    with pytest.raises(SystemExit) as ended:
-        command.main()
-    captured = capsys.readouterr()
-    code = ended.value.code
-    return (code if isinstance(code, int) else 0), captured.out, captured.err
 
 
 @pytest.fixture(autouse=True)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+from fixtures_media import DEEP, GREY, WHOLE, saved, smooth
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -16,24 +16,6 @@ from PIL import Image
 from mmfeat.errors import MediaError, SettingsError
 from mmfeat.media.decode import Decode, bucket, decode, output_size
 from mmfeat.media.opening import read_header
-
-WHOLE = Decode(max_side=10_000)
-GREY = Decode(max_side=10_000, color="grey")
-DEEP = Decode(max_side=10_000, color="grey", depth=16)
-
-
-def saved(image: Image.Image, format: str, **options: object) -> bytes:
-    file = io.BytesIO()
-    image.save(file, format, **options)
-    return file.getvalue()
-
-
-def smooth(height: int, width: int) -> np.ndarray:
-    """A picture without fine detail, three different channels."""
-    y, x = np.mgrid[0:height, 0:width]
-    waves = [np.sin(x / width * 9), np.cos(y / height * 7), np.sin((x / width + y / height) * 5)]
-    return np.stack([(wave * 100 + 128) for wave in waves], axis=2).astype(np.uint8)
-
 
 # --- settings ---------------------------------------------------------------------------------------------------------
 
