@@ -22,7 +22,7 @@ def run(work: Path) -> Iterator[Row]:
         index = _built(work / f"{bits}.index", bits, codes)
         bare = faiss.IndexBinaryFlat(bits)
         bare.add(codes)
-        for count, rounds, inner in ((1, 101, 10), (1000, 15, 1)):
+        for count, rounds, inner in ((1, 101, 40), (1000, 15, 1)):
             queries = rng.integers(0, 256, (count, bits // 8), np.uint8)
             yield _beside(f"search, {bits} bits, {count:,} queries", index, bare, queries, rounds, inner)
 
