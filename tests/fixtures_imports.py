@@ -14,6 +14,7 @@ ROWS = (
     "errors",
     "arrays files: errors arrays files",
     "mesh stream host progress: stream",
+    "optimise",
     "learner chain settings registry checkpoint: learner chain settings registry",
     "media: media",
     "descriptors: descriptors",

@@ -31,6 +31,7 @@ import optax
 
 from mmfeat.errors import SettingsError
 from mmfeat.learner import Learner, Metrics, rows_of
+from mmfeat.optimise import OPTIMISERS, SCHEDULES, advance, check_choices, check_numbers, descend, direction, rate
 
 __all__ = ["Autoencoder", "AutoencoderState"]
 
@@ -68,9 +69,12 @@ _CHOICES = {
     "corrupt": ("gaussian", "zero"),
     "kind": ("binary", "linear", "sigmoid"),
     "loss": tuple(_LOSSES),
-    "optimiser": ("adagrad", "adam", "momentum", "nesterov", "sgd"),
-    "schedule": ("constant", "cosine", "exponential", "power"),
+    "optimiser": OPTIMISERS,
+    "schedule": SCHEDULES,
 }
+_LEAST = {"hidden": 1, "code": 1, "batch": 1, "passes": 0} | dict.fromkeys(
+    ("sparsity", "corruption", "code_noise", "weight_decay", "momentum", "decay"), 0
+)
 _FLOOR = 1e-6  # of a logit's variance
 
 
@@ -138,23 +142,10 @@ class Autoencoder(Learner):
     batch: int = 256
 
     def __post_init__(self) -> None:
-        for name, choices in _CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise SettingsError(
-                    f"Autoencoder.{name} is one of {', '.join(choices)}", repr(getattr(self, name)), "choose one"
-                )
-        if min((*self.hidden, self.code, self.batch)) < 1 or self.passes < 0:
-            raise SettingsError(
-                "layers, code and batch are at least 1, passes at least 0", repr(self), "give larger numbers"
-            )
-        numbers = ("sparsity", "corruption", "code_noise", "weight_decay", "momentum", "decay")
-        low = [name for name in numbers if getattr(self, name) < 0]
-        if low or self.learning_rate <= 0 or (self.corrupt == "zero" and self.corruption > 1):
-            raise SettingsError(
-                "rates and penalties are not negative, learning_rate is above 0, a share at most 1",
-                ", ".join(f"{name}={getattr(self, name)}" for name in (*low, "learning_rate", "corruption")),
-                "mend these",
-            )
+        check_choices(self, _CHOICES)
+        check_numbers(self, _LEAST, {"learning_rate": 0})
+        if self.corrupt == "zero" and self.corruption > 1:
+            raise SettingsError("a share of values set to 0 is at most 1", f"corruption={self.corruption}", "mend it")
 
     @property
     def hash(self) -> bool:  # type: ignore[override]
@@ -167,18 +158,17 @@ class Autoencoder(Learner):
 
         params = nnx.to_pure_dict(nnx.split(_network(self, rows_of(x).shape[1], nnx.Rngs(params=key)))[1])
         zero, mean = jnp.zeros((), jnp.int32), jnp.zeros(self.code, jnp.float32)
-        return AutoencoderState(params, self._optax().init(params), zero, zero, mean, jnp.ones_like(mean))
+        return AutoencoderState(params, self._direction().init(params), zero, zero, mean, jnp.ones_like(mean))
 
     def step(self, key: Array, state: AutoencoderState, x: Array, weight: Array) -> tuple[AutoencoderState, Metrics]:
         """One step down the gradient for a batch (n, d). A batch without weight changes nothing."""
         gradient = jax.value_and_grad(self.objective, has_aux=True)
         (value, (mean, variance, metrics)), slope = gradient(state.params, key, rows_of(x), weight)
-        with jax.numpy_dtype_promotion("standard"):  # Adam in optax raises a float to an int32 count
-            update, optimiser = self._optax().update(slope, state.optimiser, state.params)
-        rate = self._rate(state.count, state.passes)
+        update, optimiser = advance(self._direction(), slope, state.optimiser, state.params)
+        pace = rate(self.schedule, self.learning_rate, state.count, state.passes, self.passes, self.decay, self.power)
         fresh = jnp.maximum(1.0 / (state.count.astype(jnp.float32) + 1.0), 0.01) if self.hash else jnp.float32(0)
         new = AutoencoderState(
-            jax.tree_util.tree_map_with_path(lambda path, w, u: self._descend(path, w, rate * u), state.params, update),
+            descend(state.params, update, pace, self.weight_decay),
             optimiser,
             state.count + 1,
             state.passes,
@@ -188,7 +178,7 @@ class Autoencoder(Learner):
         some = weight.sum() > 0
         return jax.tree.map(lambda a, b: jnp.where(some, a, b), new, state), {
             "objective": value,
-            "rate": rate,
+            "rate": pace,
             **metrics,
         }
 
@@ -261,28 +251,8 @@ class Autoencoder(Learner):
         first = params["encoder"]["layer0"]["kernel"]
         return nnx.merge(_graph(self, first.shape[0]), params)
 
-    def _rate(self, count: Array, passes: Array) -> Array:
-        t, alpha = count.astype(jnp.float32), jnp.float32(self.learning_rate)
-        if self.schedule == "cosine":
-            done = jnp.minimum(passes.astype(jnp.float32) / max(self.passes, 1), 1.0)
-            return alpha * 0.5 * (1.0 + jnp.cos(jnp.pi * done))
-        if self.schedule == "power":
-            return alpha * (1.0 + self.decay * t) ** -self.power
-        return alpha * jnp.exp(-self.decay * t) if self.schedule == "exponential" else alpha
-
-    def _descend(self, path: Any, w: Array, update: Array) -> Array:
-        keep = 1.0 - self.weight_decay if self.weight_decay and path[-1].key == "kernel" else 1.0
-        return keep * w - update
-
-    def _optax(self) -> optax.GradientTransformation:
-        """The direction; the rate and the decay are applied by `step`."""
-        return {
-            "adagrad": lambda: optax.scale_by_rss(initial_accumulator_value=0.1),
-            "adam": optax.scale_by_adam,
-            "momentum": lambda: optax.trace(self.momentum),
-            "nesterov": lambda: optax.trace(self.momentum, nesterov=True),
-            "sgd": optax.identity,
-        }[self.optimiser]()
+    def _direction(self) -> optax.GradientTransformation:
+        return direction(self.optimiser, self.momentum)
 
 
 def _network(settings: Autoencoder, inputs: int, rngs: Any) -> Any:
