@@ -12,7 +12,7 @@ SOURCES = mmfeat indexes pipelines cli
 STYLED = $(SOURCES) tests examples
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check-all lint types bench lock clean wheel
+.PHONY: help demo test check-all lint types bench reproductions lock clean wheel
 .DELETE_ON_ERROR:
 
 help:
@@ -21,6 +21,7 @@ help:
 	@echo "make check-all  the same with the long tests"
 	@echo "make lint       style only        make types  types only"
 	@echo "make bench      speed beside the rivals, into docs/BENCHMARKS.md and docs/benchmarks.json"
+	@echo "make reproductions   published numbers measured again, into docs/REPRODUCTIONS.md (about an hour and a half; SEEDS=3)"
 	@echo "make lock       requirements.lock anew, from pyproject.toml"
 	@echo "make clean      remove the environments and all that was built"
 
@@ -85,6 +86,13 @@ check-all: test
 
 bench: .venv-bench/ready
 	@.venv-bench/bin/python tests/benchmarks/run.py
+
+# MMFEAT_DATA=folder names the data sets; ONLY="pca-mnist ..." runs some experiments alone, SEEDS=n each of them n times.
+SEEDS = 3
+ONLY = $(shell .venv-demo/bin/mmfeat reproduce | cut -d' ' -f1)
+reproductions: .venv-demo/ready
+	@for name in $(ONLY); do echo "== $$name"; .venv-demo/bin/mmfeat reproduce $$name --seeds $(SEEDS) \
+		--json docs/reproductions/$$name.json --page docs/REPRODUCTIONS.md || exit $$?; done
 
 # Made by uv, from the package index alone, for every platform and Python that pyproject.toml allows.
 lock:

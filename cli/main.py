@@ -22,7 +22,7 @@ from typing import Annotated, Any
 import typer
 
 from mmfeat import __version__
-from mmfeat.cli import demo, extract, fit, index, recipes, search
+from mmfeat.cli import demo, extract, fit, index, recipes, reproduce, search
 from mmfeat.cli.options import ASKED, Interrupted
 from mmfeat.errors import MmfeatError
 
@@ -44,6 +44,7 @@ app.add_typer(index.app, name="index")
 app.command("search")(search.search)
 app.command("recipes")(recipes.recipes)
 app.command("demo")(demo.demo)
+app.command("reproduce")(reproduce.reproduce)
 
 
 def _version(wanted: bool) -> None:

@@ -1,11 +1,12 @@
-"""Finds learners, descriptors and recipes: by listing their folders, and through the entry points of other packages.
+"""Finds learners, descriptors, recipes and experiments: by listing their folders, and through the entry points of other packages.
 
 One file is one algorithm: dropping a file into `mmfeat/learners/` is all it takes. Another package offers its own with
 
     [project.entry-points."mmfeat.learners"]
     my_learner = "my_package.my_module:MyLearner"
 
-and likewise "mmfeat.descriptors" and "mmfeat.recipes". A name is the class name in snake case: `KMeans` is "kmeans".
+and likewise "mmfeat.descriptors", "mmfeat.recipes" and "mmfeat.reproductions". A name is the class name in snake case:
+`KMeans` is "kmeans".
 """
 
 from __future__ import annotations
@@ -20,12 +21,13 @@ from typing import Any
 
 from mmfeat.errors import SettingsError
 
-__all__ = ["class_named", "descriptors", "hyphens", "learners", "name_of", "recipes"]
+__all__ = ["class_named", "descriptors", "hyphens", "learners", "name_of", "recipes", "reproductions"]
 
 _FOLDERS = {
     "learners": ("mmfeat.learners", "mmfeat.classify"),
     "descriptors": ("mmfeat.descriptors",),
     "recipes": ("mmfeat.pipelines",),
+    "reproductions": ("mmfeat.pipelines.reproductions",),
 }
 _OTHERS = {"chain": "mmfeat.chain:Chain", "pool": "mmfeat.chain:Pool", "decode": "mmfeat.media.decode:Decode"}
 
@@ -45,6 +47,8 @@ def _is_kind(kind: str, cls: Any) -> bool:
         return False
     if kind == "recipes":
         return all(callable(getattr(cls, name, None)) for name in ("chain", "decode"))
+    if kind == "reproductions":
+        return callable(getattr(cls, "measure", None))
     functions = ("init", "step", "finish", "encode") if kind == "learners" else ("__call__",)
     return all(callable(getattr(cls, name, None)) for name in functions)
 
@@ -101,6 +105,11 @@ def descriptors() -> dict[str, type]:
 def recipes() -> dict[str, type]:
     """Every recipe by name (snake case)."""
     return dict(_found("recipes"))
+
+
+def reproductions() -> dict[str, type]:
+    """Every experiment by name (snake case)."""
+    return dict(_found("reproductions"))
 
 
 def class_named(name: str) -> type:

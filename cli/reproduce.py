@@ -1,0 +1,66 @@
+"""`mmfeat reproduce`: run an experiment and print its rows."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mmfeat.cli.options import Quiet, Seed, Set, assignments, progress
+
+__all__ = ["reproduce"]
+
+
+def reproduce(
+    name: Annotated[
+        str | None, typer.Argument(help="The experiment; without it they are listed.", show_default=False)
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option("--data", help="The folder of data sets; MMFEAT_DATA unless told.")
+    ] = None,
+    json_: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the rows here, too.")] = None,
+    page: Annotated[
+        Path | None,
+        typer.Option("--page", metavar="FILE", help="Write a page of every .json beside the one of --json."),
+    ] = None,
+    seed: Seed = 0,
+    seeds: Annotated[
+        int, typer.Option("--seeds", min=1, help="Run so many times, with this seed and those after it.")
+    ] = 1,
+    set_: Set = None,
+    quiet: Quiet = False,
+) -> None:
+    """Run an experiment whose numbers are published, and print what is measured here beside them."""
+    from mmfeat import registry
+    from mmfeat.errors import UsageError
+    from mmfeat.evaluate.rows import Row, plain
+    from mmfeat.files import check_writable
+    from mmfeat.pipelines import reproducing
+    from mmfeat.pipelines.datasets import data_folder
+
+    if name is None:
+        for key, cls in registry.reproductions().items():
+            typer.echo(f"{registry.hyphens(key):<26} {(inspect.getdoc(cls) or '').splitlines()[0]}")
+        return
+    if page is not None and json_ is None:
+        raise UsageError("a page is written from the files beside --json", "--page alone", "add --json FILE")
+    experiment = reproducing.find_experiment(name, assignments(set_))
+    folder = data_folder(data)
+    for path in filter(None, (json_, page)):
+        check_writable(path.parent)
+
+    def say(row: Row) -> None:
+        typer.echo((f"seed {row.seed[0]}  " if seeds > 1 else "") + plain(row))
+
+    with progress(quiet, lambda: "no file was written") as shown:
+        rows = reproducing.reproduce(experiment, folder, range(seed, seed + seeds), shown, say, set_ or ())
+    if seeds > 1:
+        typer.echo(f"\nmean of {seeds} seeds, lowest and highest:")
+        for row in rows:
+            typer.echo(plain(row))
+    if json_ is not None:
+        reproducing.write_rows(rows, json_)
+    if page is not None and json_ is not None:
+        reproducing.write_page(json_.parent, page)

@@ -1,0 +1,116 @@
+"""`mmfeat reproduce`: the data sets are read as they are, rows carry their run, pages are written from rows."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mmfeat.errors import DataError, UsageError
+from mmfeat.evaluate.rows import Finding, from_json
+from mmfeat.pipelines import datasets, reproducing
+from mmfeat.progress import Progress
+
+QUIET = Progress(quiet=True)
+
+
+@dataclass(frozen=True)
+class Counting:
+    """Counts.
+
+    Twice.
+
+    Cost: none.
+    """
+
+    start: int = 1
+
+    def measure(self, data: Path, seed: int, report: Progress) -> Iterator[Finding]:
+        for number in range(2):
+            yield Finding(f"row {number}", "count", self.start + number + seed, n=7, protocol="P", data="D")
+
+
+def test_rows_know_their_run() -> None:
+    rows = reproducing.reproduce(Counting(5), Path(), [0], QUIET, settings=["start=5"])
+    assert [(row.experiment, row.row, row.measured, row.seed) for row in rows] == [
+        ("counting", "row 0", 5.0, (0,)),
+        ("counting", "row 1", 6.0, (0,)),
+    ]
+    assert rows[0].command == "mmfeat reproduce counting --set start=5"
+    assert rows[0].seconds is not None
+    assert "cores" in rows[0].device
+
+
+def test_seeds_are_run_and_joined() -> None:
+    told: list[float] = []
+    rows = reproducing.reproduce(Counting(), Path(), range(2, 5), QUIET, lambda row: told.append(row.measured))
+    assert told == [3, 4, 4, 5, 5, 6]
+    assert [(row.measured, row.interval, row.seed) for row in rows] == [
+        (4.0, (3.0, 5.0), (2, 3, 4)),
+        (5.0, (4.0, 6.0), (2, 3, 4)),
+    ]
+    assert rows[0].command == "mmfeat reproduce counting --seeds 3 --seed 2"
+
+
+def test_a_page_is_written_from_the_files(tmp_path: Path) -> None:
+    rows = reproducing.reproduce(reproducing.find_experiment("pca-mnist"), _digits(tmp_path), [0], QUIET)
+    reproducing.write_rows(rows, tmp_path / "out" / "pca-mnist.json")
+    assert from_json((tmp_path / "out" / "pca-mnist.json").read_text()) == rows
+    reproducing.write_page(tmp_path / "out", tmp_path / "page.md")
+    text = (tmp_path / "page.md").read_text(encoding="utf-8")
+    assert "## pca-mnist" in text
+    assert "Science 2006" in text
+    assert "| PCA-2 | squared error ↓ |" in text
+    assert "`mmfeat reproduce pca-mnist`" in text
+
+
+def _digits(folder: Path) -> Path:
+    """A folder like MNIST's with few made digits: their three components are known."""
+    (folder / "mnist").mkdir()
+    rng = np.random.default_rng(0)
+    for part, count in (("train", 300), ("t10k", 50)):
+        images = rng.integers(0, 256, (count, 28, 28), dtype=np.uint8)
+        labels = (np.arange(count) % 10).astype(np.uint8)
+        for name, values in (("images-idx3", images), ("labels-idx1", labels)):
+            header = b"\0\0\x08" + bytes([values.ndim]) + np.array(values.shape, ">u4").tobytes()
+            with gzip.open(folder / "mnist" / f"{part}-{name}-ubyte.gz", "wb") as file:
+                file.write(header + values.tobytes())
+    return folder
+
+
+def test_idx_files_come_back_and_damaged_ones_are_named(tmp_path: Path) -> None:
+    digits = datasets.mnist(_digits(tmp_path))
+    assert digits.train.shape == (300, 28, 28, 1)
+    assert np.array_equal(
+        digits.train[..., 0], np.random.default_rng(0).integers(0, 256, (300, 28, 28), dtype=np.uint8)
+    )
+    assert digits.test_labels.tolist() == [i % 10 for i in range(50)]
+    with gzip.open(tmp_path / "mnist" / "t10k-labels-idx1-ubyte.gz", "wb") as file:
+        file.write(b"\0\0\x08\x01\0\0\0\x05ab")
+    with pytest.raises(DataError, match="t10k-labels"):
+        datasets.mnist(tmp_path)
+
+
+def test_missing_data_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MMFEAT_DATA", raising=False)
+    with pytest.raises(UsageError, match="none named"):
+        datasets.data_folder()
+    with pytest.raises(DataError, match="mnist"):
+        datasets.mnist(tmp_path)
+
+
+def test_unknown_experiments_are_refused() -> None:
+    with pytest.raises(UsageError, match="pca-mnist"):
+        reproducing.find_experiment("pca-minst")
+
+
+def test_pca_leaves_what_the_paper_prints(data_folder: Path) -> None:
+    """Science 2006: 13.87 squared error a test digit with 30 components."""
+    rows = reproducing.reproduce(reproducing.find_experiment("pca-mnist"), data_folder, [0], QUIET)
+    measured = {row.row: row.measured for row in rows}
+    assert measured["PCA-30"] == pytest.approx(13.87, abs=0.005)
+    assert measured["PCA-2"] == pytest.approx(43.64, abs=0.01)
