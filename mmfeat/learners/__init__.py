@@ -15,11 +15,25 @@ _HOME = {
     "Lsh": "lsh",
     "Pca": "whitening",
     "PcaHash": "pca_hash",
+    "SpectralHash": "spectral_hash",
     "Vlad": "vlad",
     "Zca": "whitening",
     "itq_hash": "itq",
+    "spectral_hash": "spectral_hash",
 }
-__all__ = ["Autoencoder", "ItqRotation", "KMeans", "Lsh", "Pca", "PcaHash", "Vlad", "Zca", "itq_hash"]
+__all__ = [
+    "Autoencoder",
+    "ItqRotation",
+    "KMeans",
+    "Lsh",
+    "Pca",
+    "PcaHash",
+    "SpectralHash",
+    "Vlad",
+    "Zca",
+    "itq_hash",
+    "spectral_hash",
+]
 
 
 def __getattr__(name: str) -> Any:
