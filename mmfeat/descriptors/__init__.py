@@ -8,8 +8,8 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-_HOME = {"Patches": "patches", "Pixels": "pixels"}
-__all__ = ["Patches", "Pixels"]
+_HOME = {"Deslant": "deslant", "Patches": "patches", "Pixels": "pixels"}
+__all__ = ["Deslant", "Patches", "Pixels"]
 
 
 def __getattr__(name: str) -> Any:
