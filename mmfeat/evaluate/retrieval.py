@@ -1,47 +1,153 @@
-"""Ranking measures that treat ties exactly: what a random order among equally distant items scores on average.
+"""Measures of retrieval that treat ties exactly: mAP, mAP@k, precision, recall, within a Hamming radius, curves.
 
-Hamming distances are full of ties: 64 bits have 65 values for thousands of items. Whatever order a sort happens to give
-them is luck, and measures that depend on it can be moved by several points. Here every measure is its expectation over
-all orders of the tied items, each equally likely, in closed form.
+    scores = measure_codes(queries, database, same_label(query_labels, labels), bits=64, ks=(100, 1000))
+    scores["mAP@all"], scores["mAP@1000"], scores["precision within radius 2"]
 
-F. McSherry and M. Najork, "Computing information retrieval performance measures efficiently in the presence of tied
-scores", ECIR 2008.
-
-A query's ranking is cut into groups of equal distance. A group of n items, r of them relevant, begins after N items, R of
-them relevant. At its place j = 1..n stands a relevant item with probability r / n, and given that, the j - 1 places before
-it hold (j - 1)(r - 1) / (n - 1) relevant ones on average, so with the number of relevant items H of the whole ranking
-
-    E[AP]  = 1/H  sum_groups  r/n  sum_j  [R + 1 + (j - 1)(r - 1)/(n - 1)] / (N + j)
-    E[P@k] = 1/k  sum_{places t <= k}  r(t) / n(t)             r(t), n(t): those of the group that holds place t
-
-A query without a relevant item scores 0 and stays in the mean.
+Every measure is its expectation over all orders of equally distant items (see `mmfeat.evaluate.rankings`), so it depends neither on
+the order of the database nor on anybody's sort. A query without a relevant item scores 0 and stays in the mean; so does, within a
+radius, a query whose ball is empty.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mmfeat.errors import DataError, ShapeError, UsageError
+from mmfeat.evaluate.distances import bits_apart, drop_diagonal, hamming_distances, pack_words, prepare_vectors
+from mmfeat.evaluate.rankings import (
+    TieGroups,
+    average_precision_of,
+    average_precision_top,
+    count_groups,
+    hits_top,
+    sort_groups,
+)
+from mmfeat.evaluate.scores import RetrievalScores, Tally
 
-__all__ = ["average_precision", "drop_diagonal", "hamming_distances", "mean_average_precision", "precision_at"]
+if TYPE_CHECKING:
+    from mmfeat.evaluate.protocols import Protocol
 
-BLOCK = 1 << 19  # elements of a (queries, items) block worked on at once: a few MB for each of the arrays needed
+__all__ = [
+    "Relevance",
+    "average_precision",
+    "average_precision_at",
+    "drop_diagonal",
+    "hamming_distances",
+    "mean_average_precision",
+    "measure_codes",
+    "measure_vectors",
+    "near_in_space",
+    "precision_at",
+    "recall_at",
+    "same_label",
+]
+
+BLOCK = 1 << 18  # elements of a (queries, items) block worked on at once
+Relevance = Callable[[slice], np.ndarray]  # rows of queries -> (rows, n) bool
+Report = Callable[[str, int, int, dict[str, float]], None]  # as in mmfeat.progress
 
 
-class Ranking(NamedTuple):
-    """A block of queries (b, n), place by place from near to far; every array is (b, n) float64.
+def measure_codes(
+    queries: np.ndarray,
+    database: np.ndarray,
+    relevant: np.ndarray | Relevance,
+    *,
+    bits: int | None = None,
+    ks: Sequence[int] = (100, 1000),
+    radius: int = 2,
+    own: np.ndarray | None = None,
+    protocol: Protocol | None = None,
+    report: Report | None = None,
+) -> RetrievalScores:
+    """All measures of packed codes ranked by Hamming distance. Distances are counted, never sorted.
 
-    before: N, items in earlier groups. found: R, relevant items in earlier groups.
-    size: n, items of the group that holds the place. hits: r, relevant items of that group.
+    queries: (q, bytes) and database: (n, bytes) uint8, as `mmfeat.arrays.pack_bits` packs them. bits: their length, 8 · bytes
+        unless told.
+    relevant: which items are relevant to which query: (q, n) bool, or what `same_label` or `near_in_space` return.
+    ks: the cuts of mAP@k, precision@k and recall@k. radius: of the measures within a Hamming ball.
+    own: (q,) the row of the database that is the query itself, which is then left out (leave-one-out).
+    protocol: named in the result. report: told how many queries are done.
     """
+    words, others = pack_words(queries, database)
+    width = 8 * database.shape[1] if bits is None else bits
+    if -(-width // 8) != database.shape[1]:
+        raise ShapeError(f"{width} bits are packed in {-(-width // 8)} bytes", f"{database.shape}", "check the width")
+    if not 0 <= radius <= width:
+        raise UsageError(f"a radius is between 0 and the {width} bits", f"radius={radius}", "choose another")
+    tally = Tally(ks, bits=width, radius=radius)
+    for rows, mask in _blocks(len(queries), len(database), relevant, own, ks):
+        distances = bits_apart(words[:, rows], others)
+        groups = count_groups(distances, mask, width)
+        if own is not None:
+            each, mine = np.arange(len(distances)), own[rows]
+            groups.sizes[each, distances[each, mine]] -= 1
+            groups.hits[each, distances[each, mine]] -= mask[each, mine]
+        tally.add(groups)
+        if report:
+            report("measuring", min(rows.stop, len(queries)), len(queries), {})
+    return tally.scores(protocol)
 
-    before: np.ndarray
-    found: np.ndarray
-    size: np.ndarray
-    hits: np.ndarray
+
+def measure_vectors(
+    queries: np.ndarray,
+    database: np.ndarray,
+    relevant: np.ndarray | Relevance,
+    *,
+    metric: str = "l2",
+    ks: Sequence[int] = (100, 1000),
+    own: np.ndarray | None = None,
+    protocol: Protocol | None = None,
+    report: Report | None = None,
+) -> RetrievalScores:
+    """All measures of float vectors, by "l2", "cosine" or "ip" (the larger the product, the nearer), in blocks of products.
+
+    queries: (q, d), database: (n, d) floats. Other arguments as in `measure_codes`; there is no radius.
+    """
+    near = prepare_vectors(database, metric)
+    tally = Tally(ks)
+    for rows, mask in _blocks(len(queries), len(database), relevant, own, ks):
+        distances = near(queries[rows])
+        if np.isnan(distances).any():
+            raise DataError("distances can be ordered", "NaN among them", "look for NaN in the vectors")
+        if own is not None:
+            others = np.ones(mask.shape, bool)
+            others[np.arange(len(mask)), own[rows]] = False
+            distances, mask = (each[others].reshape(len(mask), -1) for each in (distances, mask))
+        tally.add(sort_groups(distances, mask))
+        if report:
+            report("measuring", min(rows.stop, len(queries)), len(queries), {})
+    return tally.scores(protocol)
+
+
+def same_label(query_labels: np.ndarray, labels: np.ndarray) -> Relevance:
+    """Relevance of items that carry the query's label. query_labels (q,), labels (n,): integers or strings."""
+    query_labels, labels = np.asarray(query_labels), np.asarray(labels)
+    if query_labels.ndim != 1 or labels.ndim != 1:
+        raise ShapeError("there is one label an item", f"{query_labels.shape} and {labels.shape}", "pass (q,) and (n,)")
+    numbers = np.unique(np.concatenate([query_labels, labels]), return_inverse=True)[1].astype(np.int32)
+    asked, held = numbers[: len(query_labels)], numbers[len(query_labels) :]
+    return lambda rows: asked[rows, None] == held[None, :]
+
+
+def near_in_space(queries: np.ndarray, database: np.ndarray, nth: int = 50) -> Relevance:
+    """Relevance without labels: items nearer than a query's nth neighbour is on average (L2).
+
+    The ground truth of Y. Gong and S. Lazebnik, "Iterative quantization", CVPR 2011: one radius for all queries, the mean distance
+    of the nth neighbour. queries: (q, d), database: (n, d), the floats behind the codes.
+    """
+    if not 1 <= nth <= len(database):
+        raise UsageError(f"a neighbour is among {len(database)} items", f"nth={nth}", "choose a nearer one")
+    near = prepare_vectors(database, "l2")
+    step = max(1, BLOCK // len(database))
+    squares = [
+        np.partition(near(queries[first : first + step]), nth - 1, axis=1)[:, nth - 1]
+        for first in range(0, len(queries), step)
+    ]
+    radius = float(np.sqrt(np.maximum(np.concatenate(squares), 0)).mean())
+    return lambda rows: near(queries[rows]) <= radius**2
 
 
 def average_precision(distances: np.ndarray, relevant: np.ndarray) -> np.ndarray:
@@ -54,15 +160,18 @@ def average_precision(distances: np.ndarray, relevant: np.ndarray) -> np.ndarray
     >>> float(average_precision(np.array([[3, 3, 7]]), np.array([[True, False, False]]))[0])
     0.75
     """
-    scores = np.zeros(len(_checked(distances, relevant)))
-    for rows, ranking in _rankings(distances, relevant):
-        before, found, size, hits = ranking
-        place = np.arange(1, before.shape[1] + 1)
-        earlier = (place - before - 1) * (hits - 1) / np.maximum(size - 1, 1)
-        total = (hits / size * (found + 1 + earlier) / place).sum(axis=1)
-        wanted = relevant[rows].sum(axis=1)
-        scores[rows] = total / np.maximum(wanted, 1)
-    return scores
+    return np.concatenate([average_precision_of(groups) for groups in _grouped(distances, relevant)])
+
+
+def average_precision_at(distances: np.ndarray, relevant: np.ndarray, k: int) -> np.ndarray:
+    """Expected AP@k: the precisions at the hits among the k nearest, divided by the number of these hits.
+
+    Arguments as in `average_precision`; returns (q,) float64. How a cut group of ties counts: `mmfeat.evaluate.rankings`.
+
+    >>> float(average_precision_at(np.array([[1, 2, 2]]), np.array([[True, True, False]]), 2)[0])
+    1.0
+    """
+    return np.concatenate([average_precision_top(groups, k) for groups in _grouped(distances, relevant)])
 
 
 def mean_average_precision(distances: np.ndarray, relevant: np.ndarray) -> float:
@@ -79,58 +188,17 @@ def precision_at(distances: np.ndarray, relevant: np.ndarray, k: int) -> np.ndar
     >>> float(precision_at(np.array([[1, 2, 2]]), np.array([[True, True, False]]), 2)[0])
     0.75
     """
-    count = _checked(distances, relevant).shape[1]
-    if not 1 <= k <= count:
-        raise UsageError(f"k is between 1 and the {count} items ranked", f"k={k}", "choose a smaller cut")
-    scores = np.zeros(len(distances))
-    for rows, ranking in _rankings(distances, relevant):
-        scores[rows] = (ranking.hits[:, :k] / ranking.size[:, :k]).mean(axis=1)
-    return scores
+    return np.concatenate([hits_top(groups, k) for groups in _grouped(distances, relevant)]) / k
 
 
-def hamming_distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Number of differing bits between packed codes a (q, bytes) and b (n, bytes) uint8: (q, n) int32.
-
-    >>> hamming_distances(np.array([[5]], np.uint8), np.array([[5], [4], [250]], np.uint8))
-    array([[0, 1, 8]], dtype=int32)
-    """
-    if a.ndim != 2 or b.ndim != 2 or a.dtype != np.uint8 or b.dtype != np.uint8 or a.shape[1] != b.shape[1]:
-        raise ShapeError(
-            "packed codes are uint8 matrices (n, bytes) of one width",
-            f"{a.dtype} {a.shape} and {b.dtype} {b.shape}",
-            "pack both with the same number of bits",
-        )
-    a_words, b_words = _words(a), _words(b)
-    out = np.zeros((len(a), len(b)), np.int32)
-    step = max(1, BLOCK // max(1, len(b)))
-    for start in range(0, len(a), step):
-        rows = slice(start, start + step)
-        for column in range(a_words.shape[1]):
-            out[rows] += np.bitwise_count(a_words[rows, column, None] ^ b_words[None, :, column])
-    return out
+def recall_at(distances: np.ndarray, relevant: np.ndarray, k: int) -> np.ndarray:
+    """Expected share of a query's relevant items among its k nearest; 0 for a query that has none. (q,) float64."""
+    found = np.concatenate([hits_top(groups, k) for groups in _grouped(distances, relevant)])
+    return found / np.maximum(relevant.sum(axis=1), 1)
 
 
-def drop_diagonal(matrix: np.ndarray) -> np.ndarray:
-    """An (n, n) matrix without its diagonal: (n, n - 1). For leave-one-out, where a query must not find itself.
-
-    >>> drop_diagonal(np.arange(9).reshape(3, 3)).tolist()
-    [[1, 2], [3, 5], [6, 7]]
-    """
-    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
-        raise ShapeError("only a square matrix has a diagonal to drop", f"shape {matrix.shape}", "pass (n, n)")
-    count = len(matrix)
-    return matrix[~np.eye(count, dtype=bool)].reshape(count, max(count - 1, 0))
-
-
-def _words(codes: np.ndarray) -> np.ndarray:
-    """The codes as few wide words: padding with zero bytes changes no distance."""
-    width = -(-codes.shape[1] // 8) * 8
-    padded = np.zeros((len(codes), width), np.uint8)
-    padded[:, : codes.shape[1]] = codes
-    return padded.view(np.uint64)
-
-
-def _checked(distances: np.ndarray, relevant: np.ndarray) -> np.ndarray:
+def _grouped(distances: np.ndarray, relevant: np.ndarray) -> Iterator[TieGroups]:
+    """Blocks of given rankings as groups of ties."""
     if distances.ndim != 2 or distances.shape != relevant.shape or relevant.dtype != bool:
         raise ShapeError(
             "distances (q, n) and relevant (q, n) bool have one shape",
@@ -141,30 +209,29 @@ def _checked(distances: np.ndarray, relevant: np.ndarray) -> np.ndarray:
         raise DataError("a ranking needs queries and items", f"shape {distances.shape}", "pass at least one of each")
     if np.issubdtype(distances.dtype, np.floating) and np.isnan(distances).any():
         raise DataError("distances can be ordered", "NaN among them", "look for NaN in the features")
-    return distances
-
-
-def _rankings(distances: np.ndarray, relevant: np.ndarray) -> Iterator[tuple[slice, Ranking]]:
-    """Blocks of queries with their groups of ties, place by place."""
     step = max(1, BLOCK // distances.shape[1])
     for start in range(0, len(distances), step):
         rows = slice(start, start + step)
-        yield rows, _ranking(distances[rows], relevant[rows])
+        yield sort_groups(distances[rows], relevant[rows])
 
 
-def _ranking(distances: np.ndarray, relevant: np.ndarray) -> Ranking:
-    order = np.argsort(distances, axis=1, kind="stable")
-    ranked = np.take_along_axis(distances, order, axis=1)
-    queries, count = ranked.shape
-    place = np.arange(count)
-    opens = np.ones((queries, count), bool)  # the first place of a group
-    opens[:, 1:] = ranked[:, 1:] != ranked[:, :-1]
-    closes = np.ones((queries, count), bool)  # its last place
-    closes[:, :-1] = opens[:, 1:]
-    first = np.maximum.accumulate(np.where(opens, place, 0), axis=1)
-    last = np.minimum.accumulate(np.where(closes, place, count)[:, ::-1], axis=1)[:, ::-1]
-    seen = np.zeros((queries, count + 1))  # seen[:, t]: relevant items among the first t places
-    np.cumsum(np.take_along_axis(relevant, order, axis=1), axis=1, out=seen[:, 1:])
-    found = np.take_along_axis(seen, first, axis=1)
-    hits = np.take_along_axis(seen, last + 1, axis=1) - found
-    return Ranking(first.astype(float), found, (last - first + 1).astype(float), hits)
+def _blocks(
+    queries: int, items: int, relevant: np.ndarray | Relevance, own: np.ndarray | None, ks: Sequence[int]
+) -> Iterator[tuple[slice, np.ndarray]]:
+    """Rows of queries, few enough for the caches, with what is relevant to them."""
+    ranked = items - (own is not None)
+    if queries < 1 or ranked < 1:
+        raise DataError("a ranking needs queries and items", f"{queries} and {ranked}", "pass at least one of each")
+    if own is not None and (own.shape != (queries,) or own.min() < 0 or own.max() >= items):
+        raise ShapeError("own names a row of the database for every query", f"{own.shape}", f"give {queries} rows")
+    for k in ks:
+        if not 1 <= k <= ranked:
+            raise UsageError(f"k is between 1 and the {ranked} items ranked", f"k={k}", "choose a smaller cut")
+    if not callable(relevant) and (relevant.shape != (queries, items) or relevant.dtype != bool):
+        raise ShapeError(
+            f"relevance is bool of shape ({queries}, {items})", f"{relevant.dtype} {relevant.shape}", "check it"
+        )
+    step = max(1, BLOCK // items)
+    for start in range(0, queries, step):
+        rows = slice(start, start + step)
+        yield rows, relevant(rows) if callable(relevant) else relevant[rows]
