@@ -1,6 +1,7 @@
 """A `Model` is a fitted chain, how its input was decoded, and where it came from: what is saved, indexed and searched with.
 
-On disk a model is a folder: `model.json` (settings, shapes, provenance), `model.safetensors` (the states' arrays) and `card.md`.
+On disk a model is a folder: `model.json` (settings, shapes, provenance), `model.safetensors` (the states' arrays), `card.md`, and
+`log.jsonl`, what its learners measured while they learned.
 Nothing in it is executed when it is read.
 """
 
@@ -23,6 +24,7 @@ from mmfeat.arrays import Images, Locals
 from mmfeat.chain import Chain, Encoder, is_fixed
 from mmfeat.errors import DamagedError, DataError, MismatchError, ShapeError, UsageError
 from mmfeat.files import canonical_json, new_folder, read_json, sha256_bytes, write_bytes, write_json
+from mmfeat.log import as_lines, read_log
 from mmfeat.mesh import default_mesh, leaf_names
 from mmfeat.settings import from_json, to_json
 from mmfeat.stages import encode_source
@@ -43,6 +45,7 @@ class Model:
     decode: how pictures become pixels; None for a model of plain arrays.
     classes: the names behind the labels, sorted.
     provenance: what it was learned from, with which versions; plain JSON.
+    log: what the learners measured in each pass (`mmfeat.log`); only for looking.
     """
 
     chain: Chain
@@ -52,6 +55,7 @@ class Model:
     classes: tuple[str, ...] = ()
     provenance: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     mesh: Mesh | None = None
+    log: tuple[Mapping[str, Any], ...] = ()
 
     @cached_property
     def encoder(self) -> Encoder:
@@ -170,6 +174,8 @@ class Model:
             write_bytes(folder / "model.safetensors", data)
             write_json(folder / "model.json", {**described, "checksum": sha256_bytes(canonical_json(described))})
             write_bytes(folder / "card.md", _card(self).encode())
+            if self.log:
+                write_bytes(folder / "log.jsonl", as_lines(self.log))
         return Path(path)
 
 
@@ -207,6 +213,7 @@ def load(path: str | os.PathLike[str], mesh: Mesh | None = None) -> Model:
         tuple(described["classes"]),
         described["provenance"],
         mesh,
+        read_log(folder / "log.jsonl"),
     )
 
 

@@ -19,6 +19,7 @@ from mmfeat.arrays import Images, Locals, take_rows
 from mmfeat.chain import Chain, Encoder, Pool, is_fixed
 from mmfeat.errors import DataError, SettingsError
 from mmfeat.learner import default_batches, fetched, sample, start, train
+from mmfeat.log import PassLog
 from mmfeat.mesh import default_mesh
 from mmfeat.stream import ArraySource, Batch, Batches, Source, Subset, as_source, permutation
 
@@ -32,11 +33,12 @@ _LOCALS_PER_ITEM = 8  # a large collection gives at least so many locals per sam
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Fitted:
-    """What fitting gives: the chain (classes filled in), a state per stage, and the shapes each learner's `init` saw."""
+    """What fitting gives: the chain (classes filled in), a state per stage, the shapes each `init` saw, and the log of passes."""
 
     chain: Chain
     states: tuple[Any, ...]
     forms: tuple[Any, ...]
+    log: tuple[Mapping[str, Any], ...] = ()
 
 
 def encode_sizes(source: Source, mesh: Mesh, small: bool = False) -> Mapping[int, int] | int:
@@ -115,6 +117,7 @@ def fit_chain(
     stages = list(chain.stages)
     states: list[Any] = []
     forms: list[Any] = []
+    log: list[Mapping[str, Any]] = []
     cache: Any = None
     last = max((i for i, stage in enumerate(stages) if not is_fixed(stage)), default=-1)
     for number, stage in enumerate(stages):
@@ -128,13 +131,15 @@ def fit_chain(
             stages[number] = stage = dataclasses.replace(stage, classes=classes)
         if cache is None:
             cache = work.gather(tuple(stages[:number]), tuple(states))
-        state, form = work.train(stage, cache)
+        passes = PassLog(number, type(stage).__name__)
+        state, form = work.train(stage, cache, passes)
+        log += passes.rows
         states.append(state)
         forms.append(form)
         if after:
             after(number, stage, state)
         cache = work.advance(stage, state, cache) if not stage.locals and number < last else None
-    return Fitted(Chain(*stages, fit_rows=chain.fit_rows), tuple(states), tuple(forms))
+    return Fitted(Chain(*stages, fit_rows=chain.fit_rows), tuple(states), tuple(forms), tuple(log))
 
 
 class _Work:
@@ -226,8 +231,8 @@ class _Work:
         found = {key: _encode_all(encoder, value) if key in ("x", "x2") else value for key, value in cache.items()}
         return found if found["x"] is not None else None
 
-    def train(self, stage: Any, cache: Any) -> tuple[Any, Any]:
-        """Train one learner on the sample; its state on the host, and the form of what its `init` saw."""
+    def train(self, stage: Any, cache: Any, passes: PassLog) -> tuple[Any, Any]:
+        """Train one learner on the sample: its state on the host, the form of what its `init` saw; `passes` gets its metrics."""
         name = type(stage).__name__
         source = as_source(cache["x"] if isinstance(cache, Mapping) and stage.needs == ("x",) else cache)
         batches = default_batches(stage, source, self.seed, self.mesh)
@@ -236,6 +241,7 @@ class _Work:
         run = start(stage, rows, self.mesh, self.seed)
 
         def after(run: Any, metrics: Any) -> None:
+            passes.add(metrics)
             self.report(f"learning {name}", run.step, total, metrics)
 
         run = train(stage, run, batches, self.mesh, after)

@@ -172,7 +172,8 @@ def fit_job(job: Job, *, seed: int = 0, mesh: Mesh | None = None, report: Report
         "versions": versions(),
         "unfitted": sha256_bytes(canonical_json(to_json(job.chain))),
     }
-    return Model(fitted.chain, fitted.states, fitted.forms, job.decode, job.classes if supervised else (), facts, mesh)
+    classes = job.classes if supervised else ()
+    return Model(fitted.chain, fitted.states, fitted.forms, job.decode, classes, facts, mesh, fitted.log)
 
 
 def some_reasons(items: Any, failures: Mapping[int, str] | None = None, count: int = 2) -> str:

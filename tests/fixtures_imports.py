@@ -13,8 +13,8 @@ MOVED = ("indexes", "pipelines", "cli")
 ROWS = (
     "errors",
     "arrays files: errors arrays files",
-    "mesh stream host progress: stream",
-    "optimise",
+    "mesh stream host progress log: stream",
+    "optimise objectives",
     "learner chain settings registry checkpoint: learner chain settings registry",
     "media: media",
     "descriptors: descriptors",
