@@ -8,9 +8,10 @@ from typing import Any
 
 from mmfeat.errors import DamagedError, UsageError
 from mmfeat.files import canonical_json, hold_lock, sync_folder
-from mmfeat.indexes.extras import FOLDERS, drop_through, sweep
+from mmfeat.indexes.extras import FOLDERS, sweep
+from mmfeat.indexes.generations import numbers, prune
 from mmfeat.indexes.kinds import as_count, find_kind
-from mmfeat.indexes.manifest import Manifest, number_of, read_current, switch_to
+from mmfeat.indexes.manifest import Manifest, read_current, switch_to
 from mmfeat.indexes.snapshot import Snapshot
 from mmfeat.indexes.store import Index
 
@@ -53,10 +54,11 @@ def create(
         for name in FOLDERS:
             (root / name).mkdir(exist_ok=True)
         sync_folder(root)
-        manifest = Manifest(before + 1, None, chosen.name, measure, dim, model, dict(info or {}))
+        new = before + 1
+        manifest = Manifest(new, None, chosen.name, measure, dim, model, dict(info or {}), oldest=new)
         current = switch_to(root, manifest)
         sync_folder(root.parent)
-        drop_through(root, before)
+        prune(root, current)
     return Index(Snapshot(root, current, manifest))
 
 
@@ -64,13 +66,13 @@ def _free(root: Path, overwrite: bool) -> int:
     """The generation that a new index at `root` comes after (0 where there is none); UsageError when it may not be."""
     if not root.exists():
         return 0
-    if (root / "current.json").is_file():
+    if (root / "current.json").is_file() or max(numbers(root), default=0) > 1:  # one that lost current.json is one too
         if not overwrite:
             raise UsageError("what exists is never overwritten unasked", str(root), "choose another name or overwrite")
         try:
             return read_current(root).generation
         except DamagedError:
-            return max((number_of(path.name) or 0 for path in (root / "generations").glob("gen-*.json")), default=0)
+            return max(numbers(root), default=0)
     ours = {"lock", *FOLDERS}  # the folder of a creation that did not finish counts as empty
     if not root.is_dir() or any(p.name not in ours and not p.name.startswith(".current.json.") for p in root.iterdir()):
         raise UsageError("an index is made where nothing is, or in place of an index", str(root), "choose another name")

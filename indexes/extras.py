@@ -16,7 +16,7 @@ from mmfeat.errors import UsageError
 from mmfeat.files import canonical_json, sha256_bytes, sync_folder, writing
 from mmfeat.indexes.manifest import FileRecord, Piece, number_of, record_files
 
-__all__ = ["FOLDERS", "drop_through", "put_extras", "sweep"]
+__all__ = ["FOLDERS", "put_extras", "remove", "sweep"]
 
 FOLDERS = ("segments", "tombstones", "extras", "generations")
 
@@ -38,7 +38,7 @@ def _put(root: Path, generation: int, name: str, source: Path | str | bytes, old
     folder = root / "extras"
     folder.mkdir(exist_ok=True)
     aside = folder / f".{generation:06d}-{name}.tmp"
-    _remove(aside)
+    remove(aside)
     if isinstance(source, bytes) or Path(source).is_file():
         _write(aside, source)
         files = record_files(root, [aside])
@@ -46,7 +46,7 @@ def _put(root: Path, generation: int, name: str, source: Path | str | bytes, old
         files = record_files(root, _copy_folder(Path(source), aside))
     inner = {path.removeprefix(aside.relative_to(root).as_posix()): record for path, record in files.items()}
     if old is not None and inner == _inner(old):
-        _remove(aside)
+        remove(aside)
         return old
     sha = sha256_bytes(canonical_json({path: record.sha256 for path, record in inner.items()}))
     target = folder / f"{generation:06d}-{sha[:12]}-{name}"
@@ -80,10 +80,13 @@ def _copy_folder(source: Path, target: Path) -> list[Path]:
             if (Path(base) / name).is_file():
                 _write(inside / name, Path(base) / name)
                 copies.append(inside / name)
+    for base, _, _ in os.walk(target):
+        sync_folder(Path(base))
     return copies
 
 
-def _remove(path: Path) -> None:
+def remove(path: Path) -> None:
+    """Remove a file or a folder with all in it; nothing there is no error."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
@@ -99,12 +102,4 @@ def sweep(root: Path, generation: int) -> None:
         for path in folder.iterdir() if folder.is_dir() else ():
             unfinished = path.name.startswith(".") and path.name.endswith(".tmp")
             if unfinished or (folder != root and (number_of(path.name) or 0) > generation):
-                _remove(path)
-
-
-def drop_through(root: Path, generation: int) -> None:
-    """Remove every piece and manifest numbered up to a generation that nothing refers to any more."""
-    for name in FOLDERS:
-        for path in (root / name).iterdir() if (root / name).is_dir() else ():
-            if 0 < (number_of(path.name) or 0) <= generation:
-                _remove(path)
+                remove(path)

@@ -6,6 +6,7 @@
 A `Piece` is a file or folder that never changes once its generation holds. Its name carries the number of the generation
 that wrote it, so what carries a number above the current one is the leftover of a writer that was killed.
 A manifest names its parent with the parent's sha256: the chain can be walked back, checked, and returned to.
+It also holds the sha256 of its own rest (`check`), so that each can be judged alone when the one after it is damaged.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mmfeat.errors import DamagedError, UsageError
-from mmfeat.files import canonical_json, read_json, sha256_bytes, sha256_file, write_bytes
+from mmfeat.files import canonical_json, sha256_bytes, sha256_file, write_bytes
 
-__all__ = ["FORMAT", "Current", "FileRecord", "Manifest", "Piece", "generation_path", "number_of", "record_files"]
-__all__ += ["parse_manifest", "read_current", "read_manifest", "switch_to"]
+__all__ = ["FORMAT", "Current", "FileRecord", "Manifest", "Piece", "differs", "generation_path", "number_of"]
+__all__ += ["parse_manifest", "read_current", "read_manifest", "record_files", "switch_to"]
 
-FORMAT = 1
+FORMAT = 2
 
 
 class FileRecord(NamedTuple):
@@ -71,6 +72,8 @@ class Manifest:
     parent: the generation before and the sha256 of its manifest, or None. kind, metric: see `kinds`. dim: bits or floats.
     model: the sha256 of the model that made the vectors, or None. info: anything JSON that the maker wants kept.
     segments: in row order. tombstones: lists of dead rows, each written by one generation. extras: by name.
+    restores: the generation that this one equals, after a rollback. oldest: the first generation that is kept; what only
+    earlier ones refer to may go.
     """
 
     generation: int
@@ -83,6 +86,8 @@ class Manifest:
     segments: tuple[Piece, ...] = ()
     tombstones: tuple[Piece, ...] = ()
     extras: dict[str, Piece] = dataclasses.field(default_factory=dict)
+    restores: int | None = None
+    oldest: int = 1
 
     @property
     def rows(self) -> int:
@@ -114,8 +119,31 @@ class Manifest:
             "segments": [piece.to_json() for piece in self.segments],
             "tombstones": [piece.to_json() for piece in self.tombstones],
             "extras": {name: piece.to_json() for name, piece in self.extras.items()},
+            "restores": self.restores,
+            "oldest": self.oldest,
         }
-        return canonical_json(value)
+        return _sealed(value)
+
+
+def _sealed(value: dict[str, Any]) -> bytes:
+    """Canonical JSON with the sha256 of the rest as `check`."""
+    return canonical_json({**value, "check": sha256_bytes(canonical_json(value))})
+
+
+def _unsealed(path: Path, data: bytes) -> dict[str, Any]:
+    """What `_sealed` wrote; DamagedError when a single byte differs, UsageError for a later format."""
+    value = json.loads(data)
+    check = value.pop("check", None) if isinstance(value, dict) else None
+    old = check is None and isinstance(value, dict) and value.get("format") == 1  # manifests of 0.1 had no check
+    if (path.name == "current.json" or not old) and (check is None or data != _sealed(value)):
+        raise _damaged(path, "other contents")
+    _known_format(path, value)
+    return dict(value)
+
+
+def differs(manifest: Manifest, changes: dict[str, Any]) -> bool:
+    """Whether these fields would be others."""
+    return any(getattr(manifest, name) != value for name, value in changes.items())
 
 
 def generation_path(root: Path, generation: int) -> Path:
@@ -145,13 +173,13 @@ def switch_to(root: Path, manifest: Manifest) -> Current:
     sha = write_bytes(generation_path(root, manifest.generation), manifest.to_bytes())
     value: dict[str, Any] = {"format": FORMAT, "generation": manifest.generation, "sha256": sha}
     value["manifest"] = generation_path(root, manifest.generation).relative_to(root).as_posix()
-    value["check"] = sha256_bytes(canonical_json(value))
-    write_bytes(root / "current.json", canonical_json(value))
+    write_bytes(root / "current.json", _sealed(value))
     return Current(manifest.generation, sha)
 
 
 def _damaged(path: Path, came: str) -> DamagedError:
-    return DamagedError(f"{path} must be as it was written", came, "restore it from a copy or build the index again")
+    do = "restore it from a copy, go back with `mmfeat index rollback`, or build the index again"
+    return DamagedError(f"{path} must be as it was written", came, do)
 
 
 def _known_format(path: Path, value: Any) -> None:
@@ -159,7 +187,7 @@ def _known_format(path: Path, value: Any) -> None:
         raise _damaged(path, "JSON without a format version")
     if value["format"] > FORMAT:
         raise UsageError(
-            f"this version reads index format {FORMAT}", f"format {value['format']} in {path}", "update mmfeat"
+            f"this version reads index formats up to {FORMAT}", f"format {value['format']} in {path}", "update mmfeat"
         )
 
 
@@ -167,21 +195,20 @@ def read_current(root: Path) -> Current:
     """What `current.json` says. A folder without it is not an index: UsageError. Damage of one byte: DamagedError."""
     path = root / "current.json"
     if not path.is_file():
+        if generation_path(root, 2).exists():  # an index that was used, not the beginning of one
+            raise _damaged(path, "no file")
         raise UsageError("an index is a folder with a current.json", str(root), "check the path, or build the index")
-    value = read_json(path)
-    check = value.pop("check", None) if isinstance(value, dict) else None
-    written = canonical_json({**value, "check": check}) if isinstance(value, dict) else b""
-    if path.read_bytes() != written or check != sha256_bytes(canonical_json(value)):
-        raise _damaged(path, "other contents")
-    _known_format(path, value)
-    return Current(value["generation"], value["sha256"])
+    try:
+        value = _unsealed(path, path.read_bytes())
+        return Current(int(value["generation"]), str(value["sha256"]))
+    except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+        raise _damaged(path, "no JSON") from error
 
 
 def parse_manifest(path: Path, data: bytes) -> Manifest:
-    """A manifest from its bytes; DamagedError when they are no manifest."""
+    """A manifest from its bytes; DamagedError when they are not what was written."""
     try:
-        value = json.loads(data)
-        _known_format(path, value)
+        value = _unsealed(path, data)
         parent = value["parent"]
         return Manifest(
             generation=int(value["generation"]),
@@ -194,6 +221,8 @@ def parse_manifest(path: Path, data: bytes) -> Manifest:
             segments=tuple(Piece.from_json(piece) for piece in value["segments"]),
             tombstones=tuple(Piece.from_json(piece) for piece in value["tombstones"]),
             extras={name: Piece.from_json(piece) for name, piece in value["extras"].items()},
+            restores=value.get("restores"),
+            oldest=int(value.get("oldest", 1)),
         )
     except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
         raise _damaged(path, f"{type(error).__name__}: {error}") from error

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import functools
 import io
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,8 @@ from mmfeat.files import sync_folder, writing
 from mmfeat.indexes.kinds import name_some
 from mmfeat.indexes.manifest import Piece, record_files
 
-__all__ = ["Segment", "as_ids", "as_table", "join_schemas", "read_dead", "write_dead", "write_segment"]
+__all__ = ["Segment", "as_ids", "as_table", "join_schemas", "read_dead", "write_blocks", "write_dead"]
+__all__ += ["write_segment"]
 
 SMALL = 1 << 20  # bytes of a file that is read rather than mapped
 
@@ -76,15 +78,36 @@ def join_schemas(schemas: Sequence[pa.Schema]) -> pa.Schema:
 
 def write_segment(root: Path, generation: int, codes: np.ndarray, table: pa.Table) -> Piece:
     """Write codes (n, w) and their parts durably; nothing refers to them yet."""
+    return write_blocks(root, generation, codes.shape, codes.dtype, [codes], [table])
+
+
+def write_blocks(
+    root: Path,
+    generation: int,
+    shape: tuple[int, ...],
+    dtype: np.dtype,
+    codes: Iterable[np.ndarray],
+    parts: Iterable[pa.Table],
+) -> Piece:
+    """The same from blocks as they come: codes of this shape (n, w) in all, at least one table of parts, n rows in all.
+
+    Tables have one schema and become one row group each: other blocks give other bytes of parts.parquet, not of codes.npy.
+    """
     folder = root / "segments" / f"seg-{generation:06d}"
     folder.mkdir(parents=True)
+    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
     with writing(folder / "codes.npy") as file:
-        np.lib.format.write_array(file, codes, allow_pickle=False)
-    with writing(folder / "parts.parquet") as file:
-        pq.write_table(table, file)
+        np.lib.format.write_array_header_1_0(file, header)
+        for block in codes:
+            file.write(np.ascontiguousarray(block).data)
+    tables = iter(parts)
+    first = next(tables)
+    with writing(folder / "parts.parquet") as file, pq.ParquetWriter(file, first.schema) as writer:
+        for table in itertools.chain([first], tables):
+            writer.write_table(table.combine_chunks(), row_group_size=max(len(table), 1))
     sync_folder(folder.parent)
     files = record_files(root, [folder / "codes.npy", folder / "parts.parquet"])
-    return Piece(folder.relative_to(root).as_posix(), len(codes), files)
+    return Piece(folder.relative_to(root).as_posix(), shape[0], files)
 
 
 def write_dead(root: Path, generation: int, rows: np.ndarray) -> Piece:
@@ -144,6 +167,16 @@ class Segment:
     def parts(self) -> pa.Table:
         """The parts table (n rows)."""
         return self._read(None)
+
+    def read_blocks(self, rows: int, columns: list[str] | None = None) -> Iterator[pa.Table]:
+        """The parts table in pieces of at most so many rows."""
+        try:
+            file = pq.ParquetFile(pa.BufferReader(self._source))
+            for batch in file.iter_batches(rows, columns=columns):
+                yield pa.Table.from_batches([batch])
+        except (pa.ArrowException, OSError) as error:
+            where = f"{self.piece.path}/parts.parquet"
+            raise DamagedError(f"{where} must hold a table", str(error), "restore it or build again") from error
 
     @functools.cached_property
     def schema(self) -> pa.Schema:

@@ -10,6 +10,7 @@
 Adding writes one segment and one manifest, whatever the size of the index. A kill at any instant leaves the old
 generation or the new one; what an unfinished writer left is ignored, and removed by the next writer. A reader goes on
 answering from the generation it opened. Ids are strings, unique among living rows: adding a living id replaces it.
+`compact` merges segments and lets old generations go (`generations` says which), `rollback` goes back to a kept one.
 """
 
 from __future__ import annotations
@@ -28,9 +29,11 @@ import pyarrow.compute as pc
 
 from mmfeat.errors import ShapeError, UsageError
 from mmfeat.files import hold_lock
+from mmfeat.indexes.compaction import merge
 from mmfeat.indexes.extras import put_extras, sweep
+from mmfeat.indexes.generations import prune, unpruned, walk_back
 from mmfeat.indexes.kinds import as_codes, as_count, to_unit
-from mmfeat.indexes.manifest import read_current, switch_to
+from mmfeat.indexes.manifest import differs, read_current, switch_to
 from mmfeat.indexes.search import Hits, search_blocks
 from mmfeat.indexes.segments import as_ids, as_table, join_schemas, write_dead, write_segment
 from mmfeat.indexes.snapshot import Snapshot, load_snapshot
@@ -61,7 +64,8 @@ class Index:
         self._open: Snapshot | None = snapshot
 
     @property
-    def _snapshot(self) -> Snapshot:
+    def snapshot(self) -> Snapshot:
+        """The generation that this object answers from, opened."""
         if self._open is None:
             raise UsageError("a closed index answers nothing", str(self.path), "open it again")
         return self._open
@@ -79,7 +83,7 @@ class Index:
         self._open = None
 
     def __len__(self) -> int:
-        return self._snapshot.alive
+        return self.snapshot.alive
 
     def __repr__(self) -> str:
         if self._open is None:
@@ -92,58 +96,62 @@ class Index:
     @property
     def kind(self) -> str:
         """The index type."""
-        return self._snapshot.manifest.kind
+        return self.snapshot.manifest.kind
 
     @property
     def dim(self) -> int:
         """Bits or floats of one vector."""
-        return self._snapshot.manifest.dim
+        return self.snapshot.manifest.dim
 
     @property
     def metric(self) -> str:
         """What is measured: hamming, l2, cosine or ip."""
-        return self._snapshot.manifest.metric
+        return self.snapshot.manifest.metric
 
     @property
     def model(self) -> str | None:
         """The sha256 of the model that made the vectors, if one did."""
-        return self._snapshot.manifest.model
+        return self.snapshot.manifest.model
 
     @property
     def info(self) -> dict[str, Any]:
         """What the maker wanted kept."""
-        return dict(self._snapshot.manifest.info)
+        return dict(self.snapshot.manifest.info)
 
     @property
     def generation(self) -> int:
         """The number of the generation that this object answers from."""
-        return self._snapshot.manifest.generation
+        return self.snapshot.manifest.generation
 
     @property
     def ids(self) -> pa.Array:
         """The ids of the living rows, in the order of rows: an Arrow array of strings, read when first asked for."""
-        return self._snapshot.ids
+        return self.snapshot.ids
 
     @property
     def extras(self) -> tuple[str, ...]:
         """The names of what is attached."""
-        return tuple(sorted(self._snapshot.manifest.extras))
+        return tuple(sorted(self.snapshot.manifest.extras))
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[Snapshot]:
         """Hold the lock, move on to the generation that holds, and clear away what a killed writer left."""
-        old = self._snapshot
+        old = self.snapshot
         with hold_lock(self.path / "lock"):
             current = read_current(self.path)
             if current != old.current:
                 self._open = load_snapshot(self.path)
             sweep(self.path, current.generation)
-            yield self._snapshot
+            if unpruned(self.path, self.snapshot.manifest):
+                prune(self.path, current)
+            yield self.snapshot
 
     def _switch(self, snapshot: Snapshot, **changes: Any) -> None:
-        """Make a generation with these changes the one that holds."""
-        generation = snapshot.manifest.generation + 1
-        manifest = dataclasses.replace(snapshot.manifest, generation=generation, parent=snapshot.current, **changes)
+        """Make a generation with these changes the one that holds; none where nothing changes."""
+        if not differs(snapshot.manifest, changes):
+            return
+        new = {"generation": snapshot.manifest.generation + 1, "parent": snapshot.current, "restores": None}
+        manifest = dataclasses.replace(snapshot.manifest, **{**new, **changes})
         self._open = Snapshot(self.path, switch_to(self.path, manifest), manifest, snapshot.segments)
 
     def add(
@@ -157,53 +165,80 @@ class Index:
 
         ShapeError: dtype, width or lengths. DataError: not finite, or padding bits set. UsageError: ids. BusyError.
         """
-        names = as_ids(ids)
-        with self._writing() as snapshot:
-            codes = as_codes(snapshot.kind, snapshot.manifest.dim, codes, names)
-            if len(codes) != len(names):
-                raise ShapeError("every vector has an id", f"{len(codes)} vectors, {len(names)} ids", "make them match")
-            table = as_table(names, parts)
-            join_schemas([table.schema, *(segment.schema for segment in snapshot.segments)])
-            if not len(names):
-                if extras:
-                    self._attach(snapshot, extras)
-                return
-            if snapshot.metric == "cosine":
-                codes = to_unit(codes)
-            manifest, number = snapshot.manifest, snapshot.manifest.generation + 1
-            changes: dict[str, Any] = {"segments": (*manifest.segments, write_segment(self.path, number, codes, table))}
-            replaced = snapshot.rows_of(names)
-            replaced = replaced[replaced >= 0]
-            if len(replaced):
-                changes["tombstones"] = (*manifest.tombstones, write_dead(self.path, number, replaced))
-            if extras:
-                changes["extras"] = put_extras(self.path, number, manifest.extras, extras)
-            self._switch(snapshot, **changes)
+        self.change(ids, codes, parts, extras=extras)
 
     def remove(self, ids: Sequence[str] | pa.Array) -> int:
         """Remove rows by id; returns how many. An id that is not alive is a UsageError, and then nothing is removed."""
-        names = as_ids(ids)
-        with self._writing() as snapshot:
-            rows = snapshot.known_rows(names)
-            if len(rows):
-                piece = write_dead(self.path, snapshot.manifest.generation + 1, rows)
-                self._switch(snapshot, tombstones=(*snapshot.manifest.tombstones, piece))
-        return len(rows)
+        return self.change(remove=ids)
 
     def attach(self, extras: Extras) -> None:
         """Keep files or folders with the index: name → bytes, or a path that is copied. A name that is there is replaced."""
-        with self._writing() as snapshot:
-            self._attach(snapshot, extras)
+        self.change(extras=extras)
 
-    def _attach(self, snapshot: Snapshot, extras: Extras) -> None:
-        number = snapshot.manifest.generation + 1
-        pieces = put_extras(self.path, number, snapshot.manifest.extras, extras)
-        if pieces != snapshot.manifest.extras:
-            self._switch(snapshot, extras=pieces)
+    def change(
+        self,
+        ids: Sequence[str] | pa.Array = (),
+        codes: Any = None,
+        parts: pa.Table | None = None,
+        *,
+        remove: Sequence[str] | pa.Array = (),
+        extras: Extras | None = None,
+        drop: Sequence[str] = (),
+        info: Mapping[str, Any] | None = None,
+    ) -> int:
+        """Several changes that hold at once, in one generation, or not at all; returns how many rows were removed by id.
+
+        ids, codes, parts, extras: as for `add` and `attach`. remove: living ids. drop: names of extras that go.
+        info: replaces what the maker wanted kept. What changes nothing makes no generation.
+        """
+        with self._writing() as snapshot:
+            number, names = snapshot.manifest.generation + 1, as_ids(ids)
+            changes = self._added(snapshot, number, names, codes, parts) if codes is not None or len(names) else {}
+            gone = snapshot.known_rows(as_ids(remove))
+            dead = snapshot.rows_of(names)
+            dead = np.union1d(dead[dead >= 0], gone)
+            if len(dead):
+                changes["tombstones"] = (*snapshot.manifest.tombstones, write_dead(self.path, number, dead))
+            kept = {name: piece for name, piece in snapshot.manifest.extras.items() if name not in drop}
+            changes["extras"] = put_extras(self.path, number, kept, extras or {})
+            if info is not None:
+                changes["info"] = dict(info)
+            self._switch(snapshot, **changes)
+        return len(gone)
+
+    def _added(self, snapshot: Snapshot, number: int, names: pa.Array, codes: Any, parts: Any) -> dict[str, Any]:
+        """Write the segment of some rows; the manifest's new list of segments."""
+        codes = as_codes(snapshot.kind, snapshot.manifest.dim, codes, names)
+        if len(codes) != len(names):
+            raise ShapeError("every vector has an id", f"{len(codes)} vectors, {len(names)} ids", "make them match")
+        table = as_table(names, parts)
+        join_schemas([table.schema, *(segment.schema for segment in snapshot.segments)])
+        if not len(names):
+            return {}
+        if snapshot.metric == "cosine":
+            codes = to_unit(codes)
+        return {"segments": (*snapshot.manifest.segments, write_segment(self.path, number, codes, table))}
+
+    def compact(self, keep: int = 2, *, extras: Extras | None = None, drop: Sequence[str] = ()) -> None:
+        """Merge all segments into one without the removed rows, and keep only the last `keep` generations.
+
+        The order of rows stays, so every search answers as before. What has nothing to merge is not written again.
+        extras, drop: as for `change`. Memory does not grow with the index.
+        """
+        keep = as_count(keep, "at least one generation is kept, the one that holds", "keep 1 or more")
+        with self._writing() as snapshot:
+            number = snapshot.manifest.generation + 1
+            changes = merge(snapshot, number)
+            kept = {name: piece for name, piece in snapshot.manifest.extras.items() if name not in drop}
+            changes["extras"] = put_extras(self.path, number, kept, extras or {})
+            before = [link.generation for link in walk_back(self.path, snapshot.current)]
+            if differs(snapshot.manifest, changes) or before[:keep][-1] != snapshot.manifest.oldest:
+                self._switch(snapshot, **changes, oldest=[number, *before][:keep][-1])
+                prune(self.path, self.snapshot.current)
 
     def extra(self, name: str) -> Path:
         """Where an attached file or folder lies, its contents checked. UsageError: none of that name. DamagedError."""
-        piece = self._snapshot.manifest.extras.get(name)
+        piece = self.snapshot.manifest.extras.get(name)
         if piece is None:
             there = ", ".join(self.extras) or "nothing is attached"
             raise UsageError(f"the index has no extra {name!r}", there, "choose one of these")
@@ -217,7 +252,7 @@ class Index:
         rows (those of `info_dict()["rows"]`, dead ones included) or a sequence of ids (unknown ones allow nothing).
         Returns `Hits` of width min(k, rows that may answer).
         """
-        snapshot = self._snapshot
+        snapshot = self.snapshot
         queries = as_codes(snapshot.kind, snapshot.manifest.dim, queries)
         k = as_count(k, "k is a whole number of at least 1", "ask for one neighbour or more")
         if snapshot.metric == "cosine":
@@ -230,28 +265,28 @@ class Index:
         names = as_ids(ids, unique=False)
         once = names.unique()
         places = pc.index_in(names, value_set=once).to_numpy()
-        snapshot = self._snapshot
+        snapshot = self.snapshot
         return self.search(snapshot.codes_at(snapshot.known_rows(once)[places]), k, allow=allow)
 
     def ids_at(self, rows: Any) -> list[str]:
         """The ids of rows (n,), for example `hits.row[0]`."""
-        return self._snapshot.ids_at(rows)
+        return self.snapshot.ids_at(rows)
 
     def parts_at(self, rows: Any) -> pa.Table:
         """The parts of rows (n,): `id` and the columns that were given, null where a row has none."""
-        return self._snapshot.parts_at(rows)
+        return self.snapshot.parts_at(rows)
 
     def codes_at(self, rows: Any) -> np.ndarray:
         """The stored vectors (n, w) of rows (n,)."""
-        return self._snapshot.codes_at(rows)
+        return self.snapshot.codes_at(rows)
 
     def row_of(self, item: str) -> int:
         """The row of a living id. UsageError: there is none."""
-        return int(self._snapshot.known_rows(as_ids([item]))[0])
+        return int(self.snapshot.known_rows(as_ids([item]))[0])
 
     def info_dict(self) -> dict[str, Any]:
         """Counts and sizes, JSON-able: rows include dead ones, bytes are of this generation, disk of all that is kept."""
-        manifest = self._snapshot.manifest
+        manifest = self.snapshot.manifest
         return {
             "path": str(self.path),
             "kind": manifest.kind,
@@ -264,6 +299,7 @@ class Index:
             "rows": manifest.rows,
             "tombstones": manifest.dead,
             "segments": len(manifest.segments),
+            "generations_kept": [manifest.oldest, manifest.generation],
             "extras": list(self.extras),
             "bytes": sum(record.bytes for piece in manifest.pieces() for record in piece.files.values()),
             "bytes_on_disk": _disk_bytes(self.path),

@@ -13,18 +13,10 @@ from pathlib import Path
 
 from mmfeat.errors import DamagedError, MmfeatError
 from mmfeat.files import read_json, sha256_bytes, sha256_file, write_json
-from mmfeat.indexes.manifest import (
-    Current,
-    FileRecord,
-    Manifest,
-    Piece,
-    generation_path,
-    number_of,
-    parse_manifest,
-    read_current,
-)
+from mmfeat.indexes.generations import walk_back
+from mmfeat.indexes.manifest import FileRecord, Manifest, Piece, read_current
 
-__all__ = ["check_contents", "check_pieces", "verify_index"]
+__all__ = ["check_contents", "check_pieces", "find_damage", "verify_index"]
 
 
 def _cache_path(root: Path) -> Path:
@@ -64,7 +56,7 @@ def _raise(root: Path, problems: list[str]) -> None:
         raise DamagedError(
             f"the files of {root} must be what its manifest says",
             "; ".join(problems[:3]) + more,
-            "restore these files from a copy or build the index again; verify lists all damage",
+            "`mmfeat index verify` lists all damage; restore these files from a copy, or go back with `mmfeat index rollback`",
         )
 
 
@@ -99,52 +91,24 @@ def check_pieces(root: Path, manifest: Manifest) -> None:
     check_contents(root, [*manifest.segments, *manifest.tombstones])
 
 
+def find_damage(root: Path, pieces: Iterable[Piece]) -> list[str]:
+    """Every file of these pieces that is not what it was, one sentence each; all bytes are read."""
+    named = dict.fromkeys((name, record) for piece in pieces for name, record in piece.files.items())
+    found = (_wrong_size(root, name, record) or _wrong_contents(root, name, record) for name, record in named)
+    return [problem for problem in found if problem]
+
+
 def verify_index(path: str | os.PathLike[str]) -> list[str]:
     """Every damaged file of an index, one sentence each, beginning with the path inside the index; [] when all is well.
 
     Reads every byte of every generation that is kept, and goes on after the first damage. UsageError: not an index.
     """
     root, problems = Path(path), list[str]()
-    checked: dict[tuple[str, FileRecord], None] = {}
-    expected: Current | None = None
     try:
-        expected = read_current(root)
+        start = read_current(root)
     except DamagedError as error:
         problems.append(f"current.json: {error.came}")
-    number = expected.generation if expected else _newest(root)
-    while number > 0:
-        manifest, problem = _check_manifest(root, number, expected)
-        problems += [problem] if problem else []
-        if manifest is None:
-            expected, number = None, number - 1
-            if not generation_path(root, number).exists():
-                break
-            continue
-        checked.update({(name, record): None for name, record in _files(manifest.pieces()).items()})
-        expected = manifest.parent
-        number = expected.generation if expected else 0
-    for name, record in checked:
-        problem = _wrong_size(root, name, record) or _wrong_contents(root, name, record)
-        problems += [problem] if problem else []
-    return problems
-
-
-def _newest(root: Path) -> int:
-    numbers = [number_of(path.name) for path in (root / "generations").glob("gen-*.json")]
-    return max((number for number in numbers if number), default=0)
-
-
-def _check_manifest(root: Path, number: int, expected: Current | None) -> tuple[Manifest | None, str | None]:
-    """The manifest of a generation, or None and why not."""
-    path = generation_path(root, number)
-    name = path.relative_to(root).as_posix()
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        return None, f"{name}: {error.strerror.lower() if error.strerror else 'cannot be read'}"
-    if expected and sha256_bytes(data) != expected.sha256:
-        return None, f"{name}: contents changed (sha256 {sha256_bytes(data)[:12]}, not {expected.sha256[:12]})"
-    try:
-        return parse_manifest(path, data), None
-    except MmfeatError as error:
-        return None, f"{name}: {error.came}"
+        start = None
+    links = list(walk_back(root, start))
+    problems += [link.problem for link in links if link.problem]
+    return problems + find_damage(root, [piece for link in links if link.manifest for piece in link.manifest.pieces()])

@@ -178,7 +178,7 @@ def test_a_later_format_is_refused(tmp_path: Path) -> None:
 
     value = json.loads((index.path / "current.json").read_bytes())
     value.pop("check")
-    value["format"] = 2
+    value["format"] = 3
     value["check"] = sha256_bytes(canonical_json(value))
     (index.path / "current.json").write_bytes(canonical_json(value))
     with pytest.raises(UsageError, match="Update mmfeat"):
@@ -211,10 +211,6 @@ def test_verify_and_open_name_every_damaged_file(tmp_path: Path, harm: Callable[
         shutil.copytree(index.path, copy)
         assert open_index(copy).generation == 4
         harm(copy / name)
-        if name == "current.json" and harm is Path.unlink:
-            with pytest.raises(UsageError, match=r"current\.json"):
-                verify_index(copy)
-            continue
         problems = verify_index(copy)
         assert [problem.split(":")[0] for problem in problems] == [name]
         if name in old or (name.endswith("page.html") and b"old" in (index.path / name).read_bytes()):

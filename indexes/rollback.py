@@ -1,0 +1,108 @@
+"""Going back: a new generation that equals an older one.
+
+Nothing is lost by it: what is left behind is kept like every generation, and can be gone back to.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import os
+from pathlib import Path
+
+from mmfeat.errors import DamagedError, UsageError
+from mmfeat.files import hold_lock, sha256_file
+from mmfeat.indexes.generations import Link, numbers, walk_back
+from mmfeat.indexes.manifest import Current, Manifest, generation_path, number_of, read_current, switch_to
+from mmfeat.indexes.store import Index, open_index
+from mmfeat.indexes.verify import find_damage
+
+__all__ = ["rollback", "sound_before"]
+
+
+def rollback(path: str | os.PathLike[str], to: int | None = None) -> Index:
+    """Make the state of an older generation hold again, as a new generation; returns the index, open.
+
+    to: the number of a kept generation. Without it: the last one before what holds now; after a rollback the one before
+    that, and so on. Where what holds is damaged, the last one that is not. Every byte of it is read first.
+
+    UsageError: no such generation, or not an index. DamagedError: it is damaged, or all are. BusyError.
+    """
+    root = Path(path)
+    _there(root)
+    with hold_lock(root / "lock"):
+        current = _current(root)
+        links = [link for link in walk_back(root, current) if to is None or link.generation == to]
+        if to is not None and not links:
+            kept = ", ".join(str(link.generation) for link in walk_back(root, current))
+            raise UsageError("a rollback goes to a generation that is kept", f"{to}, not {kept}", "choose one of these")
+        target = _named(root, links[0]) if to is not None else _last_sound(root, current, links)
+        _switch(root, current, target)
+    return open_index(root)
+
+
+def sound_before(path: str | os.PathLike[str]) -> int | None:
+    """The generation that a rollback would go to; None where there is none. Nothing is changed; every byte is read."""
+    root = Path(path)
+    current = _current(root)
+    try:
+        return _last_sound(root, current, list(walk_back(root, current))).generation
+    except (DamagedError, UsageError):
+        return None
+
+
+def _there(root: Path) -> None:
+    if not numbers(root):
+        raise UsageError("an index is a folder with a current.json", str(root), "check the path, or build the index")
+
+
+def _current(root: Path) -> Current | None:
+    try:
+        return read_current(root)
+    except DamagedError:
+        return None
+
+
+def _named(root: Path, link: Link) -> Manifest:
+    problems = find_damage(root, link.manifest.pieces()) if link.manifest else [str(link.problem)]
+    if problems or link.manifest is None:
+        raise DamagedError(
+            "a rollback goes to a generation in which nothing is damaged",
+            f"generation {link.generation}: {'; '.join(problems[:3])}",
+            "choose another, or restore these files from a copy",
+        )
+    return link.manifest
+
+
+def _last_sound(root: Path, current: Current | None, links: list[Link]) -> Manifest:
+    """The newest generation before what holds in which every byte is as it was written."""
+    holds = next((link.manifest for link in links if current and link.generation == current.generation), None)
+    before = (holds.restores or holds.generation) if holds else None
+    found = [link for link in links if before is None or link.generation < before]
+    for link in found:
+        if link.manifest and not find_damage(root, link.manifest.pieces()):
+            return link.manifest
+    if found:
+        raise DamagedError(
+            "a rollback goes to a generation in which nothing is damaged",
+            f"damage in all {len(found)} that are kept",
+            "`mmfeat index verify` lists it; restore these files from a copy, or build the index again",
+        )
+    raise UsageError("a rollback goes to an earlier generation", "none is kept", "build the index again")
+
+
+def _switch(root: Path, current: Current | None, target: Manifest) -> None:
+    """Name the new generation. Its parent is what held, unless that is damaged: then the one that is restored."""
+    held = next(iter(walk_back(root, current))).manifest if current else None
+    back = Current(target.generation, sha256_file(generation_path(root, target.generation)))
+    reach = [link.generation for link in itertools.takewhile(lambda link: link.manifest, walk_back(root, back))]
+    folders = [folder for folder in root.iterdir() if folder.is_dir()]
+    used = [number_of(path.name) or 0 for folder in folders for path in folder.iterdir()]
+    manifest = dataclasses.replace(
+        target,
+        generation=max([*used, current.generation if current else 0]) + 1,
+        parent=current if held else back,
+        restores=target.restores or target.generation,
+        oldest=held.oldest if held else reach[-1],
+    )
+    switch_to(root, manifest)
