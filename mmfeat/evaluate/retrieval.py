@@ -58,6 +58,7 @@ def measure_codes(
     bits: int | None = None,
     ks: Sequence[int] = (100, 1000),
     radius: int = 2,
+    ranks: Sequence[int] = (),
     own: np.ndarray | None = None,
     protocol: Protocol | None = None,
     report: Report | None = None,
@@ -68,6 +69,7 @@ def measure_codes(
         unless told.
     relevant: which items are relevant to which query: (q, n) bool, or what `same_label` or `near_in_space` return.
     ks: the cuts of mAP@k, precision@k and recall@k. radius: of the measures within a Hamming ball.
+    ranks: where only the mean precision is wanted, for a curve (`RetrievalScores.by_rank`).
     own: (q,) the row of the database that is the query itself, which is then left out (leave-one-out).
     protocol: named in the result. report: told how many queries are done.
     """
@@ -77,8 +79,8 @@ def measure_codes(
         raise ShapeError(f"{width} bits are packed in {-(-width // 8)} bytes", f"{database.shape}", "check the width")
     if not 0 <= radius <= width:
         raise UsageError(f"a radius is between 0 and the {width} bits", f"radius={radius}", "choose another")
-    tally = Tally(ks, bits=width, radius=radius)
-    for rows, mask in _blocks(len(queries), len(database), relevant, own, ks):
+    tally = Tally(ks, bits=width, radius=radius, ranks=ranks)
+    for rows, mask in _blocks(len(queries), len(database), relevant, own, (*ks, *ranks)):
         distances = bits_apart(words[:, rows], others)
         groups = count_groups(distances, mask, width)
         if own is not None:
@@ -98,6 +100,7 @@ def measure_vectors(
     *,
     metric: str = "l2",
     ks: Sequence[int] = (100, 1000),
+    ranks: Sequence[int] = (),
     own: np.ndarray | None = None,
     protocol: Protocol | None = None,
     report: Report | None = None,
@@ -107,8 +110,8 @@ def measure_vectors(
     queries: (q, d), database: (n, d) floats. Other arguments as in `measure_codes`; there is no radius.
     """
     near = prepare_vectors(database, metric)
-    tally = Tally(ks)
-    for rows, mask in _blocks(len(queries), len(database), relevant, own, ks):
+    tally = Tally(ks, ranks=ranks)
+    for rows, mask in _blocks(len(queries), len(database), relevant, own, (*ks, *ranks)):
         distances = near(queries[rows])
         if np.isnan(distances).any():
             raise DataError("distances can be ordered", "NaN among them", "look for NaN in the vectors")

@@ -55,20 +55,20 @@ class RetrievalScores:
     values: by the name of the measure: "mAP@all", and for each k "mAP@k", "precision@k", "recall@k"; for codes also
         "precision within radius r" and "recall within radius r".
     relevant: relevant items of each query. items: how many were ranked for each query.
-    chance: the mAP@all that a random order would score, for each query.
     curve: (101,) mean interpolated precision at the recalls `LEVELS`.
     ball: for codes (bits + 1, 2): mean precision and mean recall within each Hamming radius; None for vectors.
     shells: for codes (bits + 1, 2): pairs of a query and an item at exactly each distance, and the relevant ones of them.
+    by_rank: the mean precision among the k nearest, for the `ranks` that were asked for.
     protocol: what was asked of what, or None.
     """
 
     values: dict[str, np.ndarray]
     relevant: np.ndarray
     items: np.ndarray
-    chance: np.ndarray
     curve: np.ndarray
     ball: np.ndarray | None = None
     shells: np.ndarray | None = None
+    by_rank: dict[int, float] = dataclasses.field(default_factory=dict)
     protocol: Protocol | None = None
 
     def __len__(self) -> int:
@@ -87,6 +87,13 @@ class RetrievalScores:
         found = bootstrap(np.stack(list(self.values.values()), axis=1), seed, resamples)
         return dict(zip(self.values, found, strict=True))
 
+    def at_random(self) -> dict[str, float]:
+        """What a random order of the same items scores on average, exactly; not for measures within a radius."""
+        pairs, times = np.unique(np.stack([self.items, self.relevant]), axis=1, return_counts=True)
+        tally = Tally(sorted({int(name.partition("@")[2]) for name in self.values if name.startswith("precision@")}))
+        tally.add(TieGroups(pairs[0][:, None], pairs[1][:, None]))
+        return {name: float(times @ each / len(self)) for name, each in tally.scores().values.items()}
+
     def to_json(self, seed: int = 0) -> dict[str, Any]:
         """Protocol, counts, and for every measure its mean and interval."""
         return {
@@ -95,7 +102,7 @@ class RetrievalScores:
             "queries": len(self),
             "queries without a relevant item": int((self.relevant == 0).sum()),
             "items": int(self.items.max(initial=0)),
-            "chance mAP@all": float(self.chance.mean()),
+            "random order": self.at_random(),
             "measures": {
                 name: {"mean": one.mean, "interval": [one.low, one.high]} for name, one in self.estimates(seed).items()
             },
@@ -108,10 +115,14 @@ class Tally:
     """Adds up the measures of blocks of rankings.
 
     ks: the cuts. bits: of rankings whose groups are the Hamming distances 0..bits; None for others. radius: of the ball.
+    ranks: where only the precision is wanted, for a curve.
     """
 
-    def __init__(self, ks: Sequence[int], *, bits: int | None = None, radius: int = 2) -> None:
+    def __init__(
+        self, ks: Sequence[int], *, bits: int | None = None, radius: int = 2, ranks: Sequence[int] = ()
+    ) -> None:
         self.ks, self.bits, self.radius = tuple(ks), bits, radius
+        self._ranks = dict.fromkeys(ranks, 0.0)
         self._blocks: list[dict[str, np.ndarray]] = []
         self._curve = np.zeros(len(LEVELS))
         self._ball = np.zeros((0 if bits is None else bits + 1, 2))
@@ -134,13 +145,15 @@ class Tally:
             self._ball += np.stack([precision.sum(axis=0), recall.sum(axis=0)], axis=1)
             self._shells += np.stack([groups.sizes.sum(axis=0), groups.hits.sum(axis=0)], axis=1)
         self._curve += interpolated_precision(groups, LEVELS).sum(axis=0)
-        chance = average_precision_of(TieGroups(items[:, None], relevant[:, None]))
-        self._blocks.append(found | {"relevant": relevant, "items": items, "chance": chance})
+        for k in self._ranks:
+            self._ranks[k] += float(hits_top(groups, k).sum() / k)
+        self._blocks.append(found | {"relevant": relevant, "items": items})
 
     def scores(self, protocol: Protocol | None = None) -> RetrievalScores:
         """The scores of all blocks, in the order they came."""
         joined = {name: np.concatenate([block[name] for block in self._blocks]) for name in self._blocks[0]}
-        relevant, items, chance = (joined.pop(name) for name in ("relevant", "items", "chance"))
+        relevant, items = (joined.pop(name) for name in ("relevant", "items"))
         codes, count = self.bits is not None, len(relevant)
         ball, shells = (self._ball / count, self._shells) if codes else (None, None)
-        return RetrievalScores(joined, relevant, items, chance, self._curve / count, ball, shells, protocol)
+        by_rank = {k: total / count for k, total in self._ranks.items()}
+        return RetrievalScores(joined, relevant, items, self._curve / count, ball, shells, by_rank, protocol)

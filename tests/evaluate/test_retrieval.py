@@ -159,7 +159,13 @@ def test_codes_measured_by_counting_equal_rankings_given(monkeypatch):
     assert scores.ball[2] == pytest.approx([expected.mean(), (right / relevant.sum(axis=1)).mean()])
     assert scores.shells[:, 0].tolist() == np.bincount(apart.ravel(), minlength=15).tolist()
     assert scores.shells[:, 1].tolist() == np.bincount(apart[relevant], minlength=15).tolist()
-    np.testing.assert_allclose(scores.chance, average_precision(np.zeros_like(apart), relevant))
+    tied = np.zeros_like(apart)
+    random = scores.at_random()
+    assert random["mAP@all"] == pytest.approx(mean_average_precision(tied, relevant))
+    assert random["mAP@7"] == pytest.approx(average_precision_at(tied, relevant, 7).mean())
+    assert random["precision@7"] == pytest.approx(relevant.mean())
+    assert not scores.by_rank
+    assert measure_codes(a, b, relevant, bits=14, ks=(), ranks=(7,)).by_rank[7] == pytest.approx(scores["precision@7"])
     same = measure_codes(a, b, relevant, bits=14, ks=(7, 100))
     np.testing.assert_array_equal(same.values["mAP@100"], scores.values["mAP@100"])
 
