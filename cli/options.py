@@ -28,7 +28,12 @@ __all__ = [
 ]
 
 ASKED = threading.Event()  # somebody wants the run to end
-Data = Annotated[list[Path], typer.Argument(help="A folder of pictures, or several.", show_default=False)]
+Data = Annotated[
+    list[Path],
+    typer.Argument(
+        help="Folders of pictures, tables of paths, arrays, tar shards or URLs; one or several.", show_default=False
+    ),
+]
 Labels = Annotated[
     Path | None,
     typer.Option(

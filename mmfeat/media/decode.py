@@ -13,7 +13,8 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -129,16 +130,30 @@ def bucket(h: int, w: int, grid: int = 64) -> tuple[int, int]:
     return -(-h // grid) * grid, -(-w // grid) * grid
 
 
-def decode(data: bytes | str | os.PathLike[str], settings: Decode | None = None) -> np.ndarray:
+def decode(
+    data: bytes | str | os.PathLike[str], settings: Decode | None = None, fragment: Mapping[str, Any] | None = None
+) -> np.ndarray:
     """Decode a file, given as its bytes or its path, to (h, w, c): uint8, or float32 in [0, 1] with `depth=16`.
+
+    A path may lead into a tar (`x/shard.tar/a.jpg`) or be a URL. fragment: of `ids.split_id`: `page=3` of the file, or
+        `row=12` of an array; what else it says is left to the caller.
 
     Formats without a magic number (TGA, PCX, ...) are known by the extension of the path, so not from bytes. Safe in
     threads. Raises MediaError, whose text is a reason for the table: not a picture, truncated anywhere, over the
     pixel limit, no such frame, values not finite.
     """
-    source: bytes | str = data if isinstance(data, bytes) else os.fspath(data)
-    extension = "" if isinstance(source, bytes) else Path(source).suffix.lower()
-    return decode_file(source, settings or Decode(), extension)
+    settings = settings or Decode()
+    if isinstance(data, bytes):
+        return decode_file(data, settings, "")
+    from mmfeat.media.contents import is_file_here, read_content
+
+    source, part = os.fspath(data), dict(fragment or {})
+    content = source if is_file_here(source) and "row" not in part else read_content(source, part)
+    if not isinstance(content, bytes | str):
+        return decode_array(content, settings)
+    if "page" in part:
+        settings = replace(settings, frame=part["page"])
+    return decode_file(content, settings, os.path.splitext(source)[1].lower())
 
 
 def decode_file(source: bytes | str, settings: Decode, extension: str) -> np.ndarray:

@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from mmfeat.errors import DamagedError, ShapeError, UsageError
 from mmfeat.files import writing
 from mmfeat.media.ids import split_id
+from mmfeat.media.remote import Url, as_url
 
 __all__ = ["KINDS", "SCHEMA", "STATUSES", "Items"]
 
@@ -50,16 +51,17 @@ _KEY = b"mmfeat"
 class Items:
     """Files below a root and what is known of them.
 
-    root: the folder that ids are relative to (for several roots: what their paths have in common, for looking at only).
+    root: the folder, or the URL, that ids are relative to (for several roots: what their paths have in common, for
+        looking at only).
     table: a pyarrow Table of `SCHEMA`: id, kind ("image", "video", "audio", "other"), bytes, mtime_ns, sha256 (null
         until read), width and height in px as shown (null where the header cannot be read), label, split, group,
         status, reason.
     roots: for several roots, pairs (first component of the ids, what it stands for); empty for one.
     """
 
-    root: Path
+    root: Path | Url
     table: pa.Table
-    roots: tuple[tuple[str, Path], ...] = ()
+    roots: tuple[tuple[str, Path | Url], ...] = ()
 
     def __post_init__(self) -> None:
         if not self.table.schema.equals(SCHEMA):
@@ -89,8 +91,11 @@ class Items:
             raise UsageError(f"a status is one of {', '.join(STATUSES)}", repr(status), "write one of them")
         return int(pc.sum(pc.equal(self.table["status"], status), min_count=0).as_py())
 
-    def path_of(self, row: int) -> Path:
-        """Where the file of a row lies. Raises UsageError for an id that leads out of the root."""
+    def path_of(self, row: int) -> Path | Url:
+        """Where the file of a row lies (of a member of a tar: the tar's path and the member's name behind it).
+
+        Raises UsageError for an id that leads out of the root.
+        """
         path, _ = split_id(self.table["id"][int(row)].as_py())
         if path.startswith("/") or ".." in path.split("/"):
             raise UsageError("an id names a file below the root", repr(path), "build the table again with walk")
@@ -99,6 +104,10 @@ class Items:
             if name == first:
                 return place / rest if rest else place
         return self.root / path
+
+    def place_of(self, row: int) -> tuple[str, dict[str, Any]]:
+        """What `contents` opens: the path or URL of a row, and the fragment of its id."""
+        return os.fspath(self.path_of(row)), split_id(self.table["id"][int(row)].as_py())[1]
 
     def select(self, rows: Sequence[int] | np.ndarray) -> Items:
         """The items of these rows, in this order."""
@@ -152,5 +161,9 @@ class Items:
         except (pa.ArrowException, KeyError, ValueError, OSError) as error:
             raise DamagedError(f"{path} must hold a table of items", str(error)[:200], "build it again") from error
         if root is not None:
-            return cls(Path(root), table, tuple((name, Path(root) / name) for name, _ in note["roots"]))
-        return cls(Path(note["root"]), table, tuple((name, Path(place)) for name, place in note["roots"]))
+            return cls(_place(root), table, tuple((name, _place(root) / name) for name, _ in note["roots"]))
+        return cls(_place(note["root"]), table, tuple((name, _place(place)) for name, place in note["roots"]))
+
+
+def _place(root: str | os.PathLike[str]) -> Path | Url:
+    return as_url(root) or Path(root)

@@ -14,26 +14,34 @@ import pyarrow.parquet as pq
 from mmfeat.errors import DataError, UsageError
 from mmfeat.media.ids import make_id
 
-__all__ = ["folder_labels", "label_columns"]
+__all__ = ["COLUMNS", "folder_labels", "label_columns", "read_records"]
 
-_COLUMNS = ("label", "split", "group")
+COLUMNS = ("label", "split", "group")
 
 
-def label_columns(ids: Sequence[str], labels: str | os.PathLike[str] | pa.Table | None) -> dict[str, list[str | None]]:
+def label_columns(
+    ids: Sequence[str],
+    labels: str | os.PathLike[str] | pa.Table | None,
+    own: Sequence[tuple[str | None, str | None, str | None] | None] | None = None,
+) -> dict[str, list[str | None]]:
     """Columns label, split and group for these ids.
+
+    own: what the source of an item says of it, (label, split, group), None where its folder is its label. `labels` go before.
 
     labels: a CSV or Parquet file, or a table, with a column `id` (as in the table of items) or `path` (relative to
     the root), and at least one of `label`, `split`, `group`. Without a column `label`, and without `labels`, the
     labels are the sub-folders; a file that `labels` does not list has none. Raises UsageError for a file that cannot
     be used, DataError where it contradicts itself or names none of the items.
     """
-    columns: dict[str, list[str | None]] = {name: [None] * len(ids) for name in _COLUMNS}
-    columns["label"] = folder_labels(ids)
+    said = [(one, None, None) for one in folder_labels(ids)]
+    if own is not None:
+        said = [folder if mine is None else mine for folder, mine in zip(said, own, strict=True)]  # type: ignore[misc]
+    columns: dict[str, list[str | None]] = {name: [one[place] for one in said] for place, name in enumerate(COLUMNS)}
     if labels is None:
         return columns
-    names, records = _records(labels)
+    names, records = read_records(labels)
     key = "id" if "id" in names else "path"
-    given = [name for name in _COLUMNS if name in names]
+    given = [name for name in COLUMNS if name in names]
     if key not in names or not given:
         raise UsageError(
             "labels have a column `id` or `path` and one of `label`, `split`, `group`",
@@ -61,7 +69,8 @@ def folder_labels(ids: Sequence[str]) -> list[str | None]:
     return [id.partition("/")[0] if "/" in id else None for id in ids]
 
 
-def _records(labels: str | os.PathLike[str] | pa.Table) -> tuple[list[str], list[dict[str, Any]]]:
+def read_records(labels: str | os.PathLike[str] | pa.Table) -> tuple[list[str], list[dict[str, Any]]]:
+    """The columns' names and the rows of a CSV or Parquet file, or of a table. Raises UsageError where it is none."""
     try:
         if not isinstance(labels, pa.Table):
             path = Path(labels)
@@ -74,7 +83,7 @@ def _records(labels: str | os.PathLike[str] | pa.Table) -> tuple[list[str], list
         raise UsageError(
             "labels are a CSV or Parquet file", str(error)[:200], "check the file's name and form"
         ) from error
-    wanted = [name for name in labels.column_names if name in ("id", "path", *_COLUMNS)]
+    wanted = [name for name in labels.column_names if name in ("id", "path", *COLUMNS)]
     return list(labels.column_names), labels.select(wanted).to_pylist()
 
 

@@ -23,7 +23,17 @@ from PIL import Image
 
 from mmfeat.errors import MediaError
 
-__all__ = ["EXTENSIONS", "NAMED", "Header", "formats", "open_image", "orientation_of", "quiet", "read_header"]
+__all__ = [
+    "EXTENSIONS",
+    "NAMED",
+    "Header",
+    "formats",
+    "open_image",
+    "orientation_of",
+    "quiet",
+    "read_header",
+    "read_headers",
+]
 
 #: Formats with a magic number, found by content.
 MAGIC = (
@@ -238,6 +248,37 @@ def read_header(source: bytes | str | IO[bytes], extension: str = "", *, orient:
         if turned and orient != (image.format == "TIFF"):
             width, height = height, width
         return Header(width, height, image.format or "?")
+
+
+def read_headers(source: IO[bytes], extension: str = "") -> list[Header | MediaError]:
+    """The header of every page of a TIFF, in order; of any other picture its one. A page that is broken is its error.
+
+    Raises MediaError as `open_image` where not even the first can be read.
+    """
+    with quiet(), open_image(source, extension) as image:
+        if image.format != "TIFF":
+            count = 1
+        else:
+            try:
+                count = int(getattr(image, "n_frames", 1))
+            except Exception as error:  # the chain of pages is damaged
+                raise MediaError("the pages of a TIFF follow one another", _say(error), "restore the file") from error
+        found: list[Header | MediaError] = []
+        for page in range(count):
+            try:
+                found.append(_page(image, page))
+            except Exception as error:  # noqa: BLE001 - a page raises whatever its parser meets
+                found.append(MediaError("the page of a file can be read", _say(error), "restore the file"))
+        return found
+
+
+def _page(image: Image.Image, page: int) -> Header:
+    if page:
+        image.seek(page)
+    width, height = image.size
+    if orientation_of(image) >= 5 and image.format != "TIFF":
+        width, height = height, width
+    return Header(width, height, image.format or "?")
 
 
 def _unreadable(source: str | IO[bytes], error: Exception) -> MediaError:

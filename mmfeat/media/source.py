@@ -19,28 +19,29 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from mmfeat.arrays import Images
 from mmfeat.errors import DataError, MediaError, MmfeatError, UsageError
-from mmfeat.files import sha256_bytes, sha256_file
+from mmfeat.media.contents import content_sha256, open_content, read_content
 from mmfeat.media.decode import Decode, bucket, decode_array, decode_file, output_size
 from mmfeat.media.items import Items
 from mmfeat.media.opening import read_header
 
 __all__ = ["ArrayImages", "ImageSource"]
 
-_AT_ONCE = 1 << 26  # larger files (bytes) are hashed and decoded from disk instead of from memory
+_AT_ONCE = 1 << 26  # larger files (bytes) wait for each other too
 _LARGE = 8  # pictures over 1/8 of the pixel limit wait for each other
 
 
 class ImageSource:
     """The pictures of a table of items, decoded in a pool of threads.
 
-    items, decode: what and how. rows: rows of `items.table`, default `items.images`; position i of the source is
-        `source.rows[i]`.
+    items, decode: what and how, wherever the items lie (`contents`). rows: rows of `items.table`, default `items.images`;
+        position i of the source is `source.rows[i]`.
     threads: default the number of cores.
 
     Each file is read once, hashed and decoded from memory. `failures` (reason) and `sha256` (of the file's bytes) are
@@ -89,20 +90,24 @@ class ImageSource:
         except MmfeatError as error:
             self.failures[row] = str(error)
         except OSError as error:
-            self.failures[row] = f"the file cannot be read any more: {error.strerror or error}"
+            self.failures[row] = _gone(error)
         except Exception as error:  # noqa: BLE001 - one bad file never stops a run
             self.failures[row] = f"decoding failed: {type(error).__name__}: {str(error)[:200]}"
         return None
 
     def _pixels(self, position: int, row: int) -> np.ndarray:
-        path, promised = os.fspath(self.items.path_of(row)), int(self._bytes[position])
+        place, fragment = self.items.place_of(row)
+        promised = int(self._bytes[position])
         width, height = self._shown[position]
         large = width * height * _LARGE > self.decode.limit or promised > _AT_ONCE
         with self._large if large else contextlib.nullcontext():
-            source = _contents(path, promised)
+            content = read_content(place, fragment, promised)
             if row not in self.sha256:
-                self.sha256[row] = sha256_bytes(source) if isinstance(source, bytes) else sha256_file(source)
-            return decode_file(source, self.decode, os.path.splitext(path)[1].lower())
+                self.sha256[row] = content_sha256(content, fragment)
+            if isinstance(content, np.ndarray):
+                return decode_array(content, self.decode)
+            decode = replace(self.decode, frame=fragment["page"]) if "page" in fragment else self.decode
+            return decode_file(content, decode, os.path.splitext(place)[1].lower())
 
     def _sizes(self, widths: list[int | None], heights: list[int | None]) -> list[tuple[int, int]]:
         """(width, height) of each picture under these settings: from the table, or from the headers."""
@@ -119,13 +124,17 @@ class ImageSource:
         return shown
 
     def _header(self, position: int) -> tuple[int, int]:
-        path = self.items.path_of(int(self.rows[position]))
+        row = int(self.rows[position])
+        place, fragment = self.items.place_of(row)
+        if "row" in fragment:
+            table = self.items.table
+            return int(table["width"][row].as_py()), int(table["height"][row].as_py())
+        extension, frame = os.path.splitext(place)[1].lower(), fragment.get("page", self.decode.frame)
         try:
-            header = read_header(
-                os.fspath(path), path.suffix.lower(), orient=self.decode.orient, frame=self.decode.frame
-            )
-        except MediaError as error:
-            self.failures[int(self.rows[position])] = str(error)
+            with open_content(place) as file:
+                header = read_header(file, extension, orient=self.decode.orient, frame=frame)
+        except (MediaError, OSError) as error:
+            self.failures[row] = str(error) if isinstance(error, MediaError) else _gone(error)
             return 1, 1
         return header.width, header.height
 
@@ -221,13 +230,8 @@ def _group(wanted: np.ndarray, decode: Decode) -> tuple[np.ndarray, list[tuple[i
     return np.array([number[shape] for shape in held], np.int32), shapes
 
 
-def _contents(path: str, promised: int) -> bytes | str:
-    """The bytes of a file, or its path where it is too large to be held; raises MediaError for another length."""
-    with open(path, "rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        if size != promised:
-            raise MediaError("a file stays as it was found", f"{size:,} bytes instead of {promised:,}", "walk again")
-        return path if promised > _AT_ONCE else file.read()
+def _gone(error: OSError) -> str:
+    return f"the file cannot be read any more: {error.strerror or error}"
 
 
 def _read(

@@ -1,15 +1,13 @@
-"""Walking folders: every file found becomes one row of the table of items.
+"""From the places somebody names to the table of items: every item that a source lists becomes one row.
 
-What is left out altogether: names that begin with a dot, files and folders alike, and models, features and indexes that
-mmfeat wrote. Everything else ends in the table: a file of an unknown type, a broken link, a socket or a folder that
-cannot be read is a row with its status and reason.
+A place is a folder, a file, a table of paths (`tables`), an array of pictures (`arrays_on_disk`), a tar shard (`tars`) or a
+URL (`remote`). Archives and arrays are opened where they are named themselves; within a folder they are files of another kind.
 """
 
 from __future__ import annotations
 
 import os
-import stat
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -17,10 +15,14 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from mmfeat.errors import DataError, MediaError, UsageError
-from mmfeat.media.ids import make_id
+from mmfeat.media import arrays_on_disk, folders, remote, tables, tars
+from mmfeat.media.contents import facts_of, open_content
+from mmfeat.media.entries import Entry, Labels, natural_order
+from mmfeat.media.ids import split_id
 from mmfeat.media.items import SCHEMA, Items
-from mmfeat.media.labels import label_columns
-from mmfeat.media.opening import EXTENSIONS, read_header
+from mmfeat.media.labels import COLUMNS, label_columns
+from mmfeat.media.opening import EXTENSIONS, Header, read_header, read_headers
+from mmfeat.media.remote import Url, as_url
 
 __all__ = ["walk"]
 
@@ -31,18 +33,8 @@ _VIDEO |= {".flv", ".3gp", ".ogv", ".mxf", ".vob"}
 _AUDIO = frozenset(
     [".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".m4a", ".aac", ".aif", ".aiff", ".aifc", ".wma", ".au"]
 )
+_WITHIN = frozenset([".tar", ".npy", ".npz"])  # opened where they are named, not where they are met
 _AUDIO |= {".snd", ".caf", ".amr", ".ape", ".wv", ".mka", ".mid", ".midi", ".rf64", ".sph"}
-
-#: Names that tell a folder mmfeat wrote: a model, features, an index.
-_OWN = ({"model.json", "model.safetensors"}, {"features.json", "parts"}, {"current.json", "generations", "lock"})
-
-
-class _Found(NamedTuple):
-    """A name on disk: its id, its path, and why it is not a readable regular file (None if it is one)."""
-
-    id: str
-    path: str
-    trouble: tuple[str, str] | None = None
 
 
 class _Row(NamedTuple):
@@ -61,44 +53,56 @@ def walk(
     *,
     labels: str | os.PathLike[str] | pa.Table | None = None,
     follow_links: bool = False,
+    pages: str = "first",
     threads: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Items:
-    """The table of all files below one root or several, sorted by id. Headers of pictures are read, nothing is decoded.
+    """The table of all items of one place or several, sorted by id. Headers of pictures are read, nothing is decoded.
 
-    roots: a folder or a file. With several, ids begin with the name of their root; equal names are refused.
-    labels: see `labels.label_columns`; without it the first component of an id that has more than one.
+    roots: folders, files, tables of paths, arrays, tar shards, URLs. With several, ids begin with the name of their root; equal
+        names are refused. A table that `Items.write` wrote comes back as it is (with its labels, unless others are given).
+    labels: see `labels.label_columns`; without it what a source says itself, else the first component of an id that has
+        more than one.
     follow_links: enter linked folders, each real folder once (loops end). Linked files are always read.
-    threads: for reading headers, default the number of cores. progress: called now and then with (headers read, files
+    pages: "all" makes an item of every page of a TIFF (`book.tif#page=3`), "first" takes the file for one picture.
+    threads: for reading headers, default the number of cores. progress: called now and then with (headers read, items
         found).
 
     A picture is told by its content; an extension of a picture with unreadable content gives kind "image", status
-    "failed". Raises UsageError for a root that does not exist, DataError when there is not a single file.
+    "failed". Memory: about 1 KB an item while it runs. Raises UsageError for a root that does not exist, DataError when
+    there is not a single item.
     """
+    if pages not in ("first", "all"):
+        raise UsageError('pages are "first" or "all"', repr(pages), "choose one of them")
     places = _named_roots([roots] if isinstance(roots, (str, os.PathLike)) else list(roots))
+    if len(places) == 1 and tables.is_items(os.fspath(places[0][1])):
+        return _relabelled(Items.read(os.fspath(places[0][1])), labels)
     several = len(places) > 1
-    found: list[_Found] = []
-    for name, place in places:
-        found += _files(place, f"{name}/" if several else "", follow_links)
+    found = [entry for name, place in places for entry in _entries(place, name, several, follow_links)]
     if not found:
-        raise DataError(
-            "a folder holds at least one file", _seen([place for _, place in places]), "name another folder"
-        )
-    found.sort(key=lambda one: one.id)
-    rows = list(_rows(found, threads or os.cpu_count() or 1, progress))
-    table = _table(rows, labels)
+        raise DataError("a place holds at least one file", _seen([place for _, place in places]), "name another folder")
+    found.sort(key=lambda one: natural_order(one.id))
+    rows = [row for some in _rows(found, pages == "all", threads or os.cpu_count() or 1, progress) for row in some]
+    said = {one.id: one.labels for one in found if one.labels is not None}
     if several:
-        return Items(Path(os.path.commonpath([place for _, place in places])), table, tuple(places))
+        tops = {
+            os.path.dirname(os.fspath(place)) if isinstance(place, Url) else os.fspath(place) for _, place in places
+        }
+        local = not any(isinstance(place, Url) for _, place in places)
+        return Items(Path(os.path.commonpath(tops)) if local else Path(), _table(rows, labels, said), tuple(places))
     place = places[0][1]
-    return Items(place if place.is_dir() else place.parent, table)
+    inside = place.is_dir() if isinstance(place, Path) else not remote.is_file(place.text)
+    return Items(place if inside else place.parent, _table(rows, labels, said))
 
 
-def _named_roots(roots: list[str | os.PathLike[str]]) -> list[tuple[str, Path]]:
+def _named_roots(roots: list[str | os.PathLike[str]]) -> list[tuple[str, Path | Url]]:
     if not roots:
         raise UsageError("there is a folder to walk", "none", "name one")
-    places = [Path(os.path.abspath(root)) for root in roots]  # not resolve(): a linked root keeps the name it was given
+    places = [
+        as_url(root) or Path(os.path.abspath(root)) for root in roots
+    ]  # a linked root keeps the name it was given
     for root, place in zip(roots, places, strict=True):
-        if not place.exists():
+        if isinstance(place, Path) and not place.exists():
             raise UsageError("a root exists", os.fspath(root), "check its name")
     names = [place.name for place in places]
     for name in names:
@@ -109,91 +113,74 @@ def _named_roots(roots: list[str | os.PathLike[str]]) -> list[tuple[str, Path]]:
     return list(zip(names, places, strict=True))
 
 
-def _files(root: Path, prefix: str, follow_links: bool) -> Iterator[_Found]:
-    """The names below a root.
-
-    Linked folders wait until all real ones are done, so that a folder keeps its real name where it has one.
-    """
-    if not root.is_dir():
-        yield _check(make_id(root.name), os.fspath(root))
-        return
-    real, linked, entered = [(os.fspath(root), prefix)], list[tuple[str, str]](), set[tuple[int, int]]()
-    while real or linked:
-        folder, before = real.pop() if real else linked.pop()
-        try:
-            if (mark := _mark(folder)) in entered:
-                continue
-            entered.add(mark)
-            with os.scandir(folder) as scan:
-                entries = sorted(scan, key=lambda entry: entry.name, reverse=True)
-        except OSError as error:
-            why = f"the folder cannot be read: {error.strerror}"
-            yield _Found(make_id(before.rstrip("/") or root.name), folder, ("failed", why))
-            continue
-        names = {entry.name for entry in entries}
-        if any(own <= names for own in _OWN):
-            continue
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            if entry.is_dir(follow_symlinks=False):
-                real.append((entry.path, f"{before}{entry.name}/"))
-            elif _leads_to_folder(entry):
-                if follow_links:
-                    linked.append((entry.path, f"{before}{entry.name}/"))
-            else:
-                yield _check(make_id(f"{before}{entry.name}"), entry.path)
+def _entries(root: Path | Url, name: str, several: bool, follow_links: bool) -> Iterator[Entry]:
+    """What the source of this root lists."""
+    place, before = os.fspath(root), f"{name}/" if several else ""
+    if tars.is_tar(place):
+        yield from tars.entries(place, name)
+    elif arrays_on_disk.is_array(place):
+        yield from arrays_on_disk.entries(place, name)
+    elif isinstance(root, Url):
+        yield from remote.entries(root, before)
+    elif tables.is_table(place):
+        yield from tables.entries(root, before)
+    else:
+        yield from folders.entries(root, before, follow_links)
 
 
-def _leads_to_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # links in a circle
-        return False
-
-
-def _mark(folder: str) -> tuple[int, int]:
-    status = os.stat(folder)
-    return status.st_dev, status.st_ino
-
-
-def _check(id: str, path: str) -> _Found:
-    try:
-        mode = os.stat(path).st_mode
-    except OSError as error:
-        what = "a link to nothing" if os.path.islink(path) else f"the file cannot be read: {error.strerror}"
-        return _Found(id, path, ("failed", what))
-    if not stat.S_ISREG(mode):  # opening a pipe would wait for ever
-        return _Found(id, path, ("skipped", "not a regular file"))
-    return _Found(id, path)
-
-
-def _rows(found: list[_Found], threads: int, progress: Callable[[int, int], None] | None) -> Iterator[_Row]:
+def _rows(
+    found: list[Entry], pages: bool, threads: int, progress: Callable[[int, int], None] | None
+) -> Iterator[list[_Row]]:
     with ThreadPoolExecutor(threads, thread_name_prefix="mmfeat-walk") as pool:
         for begin in range(0, len(found), 4096):  # in parts, so that a long walk holds few futures
             if progress is not None:
                 progress(begin, len(found))
-            yield from pool.map(_row, found[begin : begin + 4096])
+            some = found[begin : begin + 4096]
+            quick = all(one.known is not None for one in some)
+            yield from (
+                map(lambda one: _rows_of(one, pages), some)
+                if quick
+                else pool.map(lambda one: _rows_of(one, pages), some)
+            )
     if progress is not None:
         progress(len(found), len(found))
 
 
-def _row(one: _Found) -> _Row:
+def _rows_of(one: Entry, pages: bool) -> list[_Row]:
+    """The row of an entry, or one for each of its pages."""
     extension = os.path.splitext(one.path)[1].lower()
     kind = _kind_by_name(extension)
+    size = one.known[:2] if one.known else (0, 0)
     if one.trouble is not None:
-        return _Row(one.id, kind, 0, 0, None, None, *one.trouble)
+        return [_Row(one.id, kind, *size, None, None, *one.trouble)]
+    if one.known is not None:
+        return [_Row(one.id, "image", *one.known, "found", None)]
+    fragment = split_id(one.id)[1]
+    kind = "image" if fragment else kind
     try:
-        with open(one.path, "rb") as file:
-            status = os.fstat(file.fileno())
-            size = (status.st_size, status.st_mtime_ns)
-            try:
-                header = read_header(file, extension)
-            except MediaError as error:
-                return _Row(one.id, kind, *size, None, None, *_no_picture(kind, extension, error))
-            return _Row(one.id, "image", *size, header.width, header.height, "found", None)
+        if "row" in fragment:
+            known = arrays_on_disk.known_of(one.path, fragment["row"])
+            return [_Row(one.id, "image", *known, "found", None)]
+        size = facts_of(one.path)
+        with open_content(one.path) as file:
+            if pages and not fragment:
+                headers = read_headers(file, extension)
+            else:
+                headers = [read_header(file, extension, frame=fragment.get("page", 0))]
+    except MediaError as error:
+        return [_Row(one.id, kind, *size, None, None, *_no_picture(kind, extension, error))]
     except OSError as error:
-        return _Row(one.id, kind, 0, 0, None, None, "failed", f"the file cannot be read: {error.strerror}")
+        return [_Row(one.id, kind, 0, 0, None, None, "failed", f"the file cannot be read: {error.strerror or error}")]
+    return [
+        _found(one.id if len(headers) == 1 else f"{one.id}#page={page}", size, header)
+        for page, header in enumerate(headers)
+    ]
+
+
+def _found(id: str, size: tuple[int, int], header: Header | MediaError) -> _Row:
+    if isinstance(header, MediaError):
+        return _Row(id, "image", *size, None, None, "failed", str(header))
+    return _Row(id, "image", *size, header.width, header.height, "found", None)
 
 
 def _kind_by_name(extension: str) -> str:
@@ -206,23 +193,44 @@ def _kind_by_name(extension: str) -> str:
 def _no_picture(kind: str, extension: str, error: MediaError) -> tuple[str, str]:
     if kind == "image":
         return "failed", str(error)
+    if extension in _WITHIN:
+        return "skipped", "it may hold pictures: name it itself to read them"
     if kind == "other":
         return "skipped", f"not a picture, video or sound that is known (extension {extension!r})"
     return "skipped", f"{kind} needs a reader that this version does not have"
 
 
-def _table(rows: list[_Row], labels: str | os.PathLike[str] | pa.Table | None) -> pa.Table:
+def _table(
+    rows: list[_Row],
+    labels: str | os.PathLike[str] | pa.Table | None,
+    said: Mapping[str, Labels],
+) -> pa.Table:
     columns: dict[str, Iterable[object]] = {
         name: [row[number] for row in rows] for number, name in enumerate(_Row._fields)
     }
-    columns |= label_columns([row.id for row in rows], labels)
+    own = [said.get(row.id, said.get(row.id.partition("#")[0])) for row in rows]
+    columns |= label_columns([row.id for row in rows], labels, own)
     columns["sha256"] = [None] * len(rows)
     return pa.table({field.name: pa.array(columns[field.name], field.type) for field in SCHEMA}, schema=SCHEMA)
 
 
-def _seen(places: list[Path]) -> str:
+def _relabelled(items: Items, labels: str | os.PathLike[str] | pa.Table | None) -> Items:
+    """A table that was written, with other labels where they are given."""
+    if labels is None:
+        return items
+    own = list(zip(*(items.table[name].to_pylist() for name in COLUMNS), strict=True))
+    table = items.table
+    for name, values in label_columns(items.ids, labels, own).items():
+        table = table.set_column(table.schema.get_field_index(name), SCHEMA.field(name), pa.array(values, pa.string()))
+    return Items(items.root, table, items.roots)
+
+
+def _seen(places: list[Path | Url]) -> str:
     said = []
     for place in places:
+        if not isinstance(place, Path) or not place.is_dir():
+            said.append(f"{place}, which holds none")
+            continue
         names = sorted(os.listdir(place))
         hidden = sum(name.startswith(".") for name in names)
         counts = f"nothing but {hidden} hidden names and {len(names) - hidden} empty, linked or mmfeat's own folders"

@@ -117,7 +117,7 @@ def test_what_cannot_be_read_is_a_row(tmp_path: Path, monkeypatch: pytest.Monkey
             raise PermissionError(13, "Permission denied", path)
         return scandir(path)
 
-    monkeypatch.setattr("mmfeat.media.walk.os.scandir", refuse)
+    monkeypatch.setattr("mmfeat.media.folders.os.scandir", refuse)
     table = rows(walk(tmp_path))
     assert list(table) == ["open/a.png", "shut"]
     assert table["shut"]["status"] == "failed"
