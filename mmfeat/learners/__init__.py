@@ -16,11 +16,11 @@ _HOME = {
     "Pca": "whitening",
     "PcaHash": "pca_hash",
     "Rbm": "rbm",
-    "SpectralHash": "spectral_hash",
+    "SpectralHash": "spectral",
     "Vlad": "vlad",
     "Zca": "whitening",
     "itq_hash": "itq",
-    "spectral_hash": "spectral_hash",
+    "spectral_hash": "spectral",
 }
 __all__ = [
     "Autoencoder",

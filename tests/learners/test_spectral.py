@@ -13,7 +13,7 @@ import mmfeat
 from mmfeat.errors import SettingsError, ShapeError
 from mmfeat.evaluate.retrieval import hamming_distances, mean_average_precision
 from mmfeat.learner import default_batches, start, train, transform
-from mmfeat.learners.spectral_hash import SpectralHash, spectral_hash
+from mmfeat.learners.spectral import SpectralHash, spectral_hash
 from mmfeat.learners.whitening import Pca
 
 
@@ -115,3 +115,11 @@ def test_longer_codes_are_worse_on_mnist(data_folder: Path) -> None:
 
 def _idx(file: Path, header: int, width: int) -> np.ndarray:
     return np.frombuffer(gzip.decompress(file.read_bytes()), np.uint8, offset=header).reshape(-1, width)
+
+
+def test_the_function_is_not_hidden_by_a_module() -> None:
+    """`mmfeat.learners.spectral_hash` would become a module of that name the moment it is imported."""
+    import mmfeat.learners.spectral  # noqa: F401
+    from mmfeat.learners import spectral_hash as found
+
+    assert callable(found)
