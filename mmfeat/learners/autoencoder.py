@@ -1,25 +1,19 @@
-"""The deep autoencoder: a net that says its input again through a narrow code; denoising, sparse, tied or binary as asked.
+"""The deep autoencoder: a net that says its input again through a narrow code; denoising, contractive, sparse, tied or binary.
 
-G. Hinton and R. Salakhutdinov, "Reducing the dimensionality of data with neural networks", Science 313, 2006.
+G. Hinton and R. Salakhutdinov, "Reducing the dimensionality of data with neural networks", Science 313, 2006 (`unrolled`).
 P. Vincent et al., "Extracting and composing robust features with denoising autoencoders", ICML 2008 (`corruption`).
+S. Rifai et al., "Contractive auto-encoders", ICML 2011 (`contraction`). A. Ng, "Sparse autoencoder", 2011 (`sparse="kl"`).
 A. Krizhevsky and G. Hinton, "Using very deep autoencoders for content-based image retrieval", ESANN 2011 (`kind="binary"`).
 
-    minimise  1/n Σ_i [ loss(x_i, g(h_i)) + sparsity · ‖h_i‖₁ ],   h_i = f(x_i + corruption)
+    minimise  1/n Σ_i [ loss(x_i, g(h_i)) + contraction · ‖∂h_i/∂x‖²_F ] + sparsity · P(h),   h_i = f(x_i + corruption)
 
-f has layers d → hidden → code, g the same backwards. Rows are used as they come: whiten or scale them before. The losses
-(z is g's last layer before its link; sums run over the d values of a row):
-
-    squared        Σ (x - z)²                            link z            any rows
-    absolute       Σ |x - z|                             link z            any rows
-    huber          Σ (x - z)²/2, linear beyond 1         link z            any rows
-    cross_entropy  Σ -x log σ(z) - (1 - x) log(1 - σ(z)) link σ(z)         rows in [0, 1]; others are clipped
-    logistic       Σ log(1 + exp(-x z))                  link tanh(z / 2)  rows in {-1, 1}
-    softmax        -Σ (x / Σx) log softmax(z)            link softmax(z)   counts (documents, histograms); below 0 counts as 0
+f has layers d → hidden → code, g the same backwards. P is 1/n Σ_i ‖h_i‖₁, or Σ_j KL(target ‖ 1/n Σ_i h_ij). Rows are used as
+they come: whiten or scale them before. The losses stand in `mmfeat.objectives`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -29,11 +23,12 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from mmfeat.errors import SettingsError
+from mmfeat.errors import SettingsError, ShapeError
 from mmfeat.learner import Learner, Metrics, rows_of
+from mmfeat.objectives import LOSSES, contraction, divergence
 from mmfeat.optimise import OPTIMISERS, SCHEDULES, advance, check_choices, check_numbers, descend, direction, rate
 
-__all__ = ["Autoencoder", "AutoencoderState"]
+__all__ = ["Autoencoder", "AutoencoderState", "unrolled"]
 
 Array = Any
 
@@ -45,35 +40,17 @@ _ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
 }
 
 
-def _cross_entropy(x: Array, z: Array) -> Array:
-    return optax.sigmoid_binary_cross_entropy(z, jnp.clip(x, 0.0, 1.0))
-
-
-def _softmax(x: Array, z: Array) -> Array:
-    x = jnp.maximum(x, 0.0)
-    shares = x / jnp.maximum(x.sum(axis=-1, keepdims=True), 1e-12)
-    return -shares * jax.nn.log_softmax(z, axis=-1)
-
-
-# name -> (loss of every value, from the row x and the net's last layer z; the link from z to what is said of x)
-_LOSSES: dict[str, tuple[Callable[[Array, Array], Array], Callable[[Array], Array]]] = {
-    "absolute": (lambda x, z: jnp.abs(x - z), lambda z: z),
-    "cross_entropy": (_cross_entropy, jax.nn.sigmoid),
-    "huber": (lambda x, z: optax.huber_loss(z, x), lambda z: z),
-    "logistic": (lambda x, z: jax.nn.softplus(-x * z), lambda z: jnp.tanh(0.5 * z)),
-    "softmax": (_softmax, lambda z: jax.nn.softmax(z, axis=-1)),
-    "squared": (lambda x, z: jnp.square(x - z), lambda z: z),
-}
 _CHOICES = {
     "activation": tuple(_ACTIVATIONS),
     "corrupt": ("gaussian", "zero"),
     "kind": ("binary", "linear", "sigmoid"),
-    "loss": tuple(_LOSSES),
+    "loss": tuple(LOSSES),
     "optimiser": OPTIMISERS,
     "schedule": SCHEDULES,
+    "sparse": ("kl", "l1"),
 }
 _LEAST = {"hidden": 1, "code": 1, "batch": 1, "passes": 0} | dict.fromkeys(
-    ("sparsity", "corruption", "code_noise", "weight_decay", "momentum", "decay"), 0
+    ("sparsity", "corruption", "contraction", "code_noise", "weight_decay", "momentum", "decay"), 0
 )
 _FLOOR = 1e-6  # of a logit's variance
 
@@ -84,7 +61,7 @@ class AutoencoderState(NamedTuple):
     params: {"encoder", "decoder"} -> {"layer0", ...} -> kernel (in, out) and bias (out,); a tied decoder has biases alone,
         a binary code's layer no bias (standardisation would take it away again).
     optimiser: optax's state. count, passes (): steps and passes done.
-    mean, variance (code,): running statistics of a binary code's logits, by which they are standardised.
+    mean, variance (code,): running statistics of the code's logits; a binary code's are standardised by them.
     """
 
     params: Any
@@ -103,9 +80,12 @@ class Autoencoder(Learner):
     code: values of the code. kind: "linear" z, "sigmoid" σ(z), or "binary": z is standardised bit by bit over the batch and
         cut at 0; the cut is skipped backwards, σ' stands in (straight-through). A binary autoencoder is a hash.
     activation: of the hidden layers, "relu", "gelu", "tanh" or "sigmoid". tied: the decoder uses the encoder's kernels, transposed.
-    loss: see above. sparsity: the weight of ‖h‖₁.
+    loss: one of `mmfeat.objectives.LOSSES`. sparsity: the weight of P; sparse: "l1", or "kl" to `target` (no linear code).
     corruption: in training, the share of values set to 0 (corrupt="zero") or the deviation of added noise ("gaussian").
+    contraction: the weight of the encoder's Jacobian: exact without hidden layers, else estimated without bias by one random
+        direction a row and step (`objectives.contraction`). A binary code counts before it is cut, the statistics as constants.
     code_noise: deviation of the noise on the code's logits in training; it drives sigmoid codes to 0 and 1 (semantic hashing).
+        fixed_noise: every row meets the same noise whenever it comes, as in Salakhutdinov & Hinton; otherwise it is drawn anew.
     weight_decay: λ of w ← (1 - λ) w - η g, for kernels, whatever η is.
     optimiser: "adam", "sgd", "momentum", "nesterov" (both by `momentum`) or "adagrad" (η / √(0.1 + Σ g²)).
     schedule of the rate η from learning_rate = α: "constant"; "cosine", α (1 + cos(π pass / passes)) / 2, constant within a pass;
@@ -128,9 +108,13 @@ class Autoencoder(Learner):
     tied: bool = False
     loss: str = "squared"
     sparsity: float = 0.0
+    sparse: str = "l1"
+    target: float = 0.05
     corruption: float = 0.0
     corrupt: str = "zero"
+    contraction: float = 0.0
     code_noise: float = 0.0
+    fixed_noise: bool = False
     weight_decay: float = 0.0
     optimiser: str = "adam"
     learning_rate: float = 1e-3
@@ -146,6 +130,12 @@ class Autoencoder(Learner):
         check_numbers(self, _LEAST, {"learning_rate": 0})
         if self.corrupt == "zero" and self.corruption > 1:
             raise SettingsError("a share of values set to 0 is at most 1", f"corruption={self.corruption}", "mend it")
+        if self.sparse == "kl" and not (self.kind != "linear" and 0 < self.target < 1):
+            raise SettingsError(
+                'sparse="kl" takes a code within 0 and 1 and a target between',
+                f"kind={self.kind!r}, target={self.target}",
+                'use kind="sigmoid" and a target such as 0.05',
+            )
 
     @property
     def hash(self) -> bool:  # type: ignore[override]
@@ -157,8 +147,7 @@ class Autoencoder(Learner):
         from flax import nnx  # takes longer to import than a search may last
 
         params = nnx.to_pure_dict(nnx.split(_network(self, rows_of(x).shape[1], nnx.Rngs(params=key)))[1])
-        zero, mean = jnp.zeros((), jnp.int32), jnp.zeros(self.code, jnp.float32)
-        return AutoencoderState(params, self._direction().init(params), zero, zero, mean, jnp.ones_like(mean))
+        return _state(self, params)
 
     def step(self, key: Array, state: AutoencoderState, x: Array, weight: Array) -> tuple[AutoencoderState, Metrics]:
         """One step down the gradient for a batch (n, d). A batch without weight changes nothing."""
@@ -166,7 +155,7 @@ class Autoencoder(Learner):
         (value, (mean, variance, metrics)), slope = gradient(state.params, key, rows_of(x), weight)
         update, optimiser = advance(self._direction(), slope, state.optimiser, state.params)
         pace = rate(self.schedule, self.learning_rate, state.count, state.passes, self.passes, self.decay, self.power)
-        fresh = jnp.maximum(1.0 / (state.count.astype(jnp.float32) + 1.0), 0.01) if self.hash else jnp.float32(0)
+        fresh = jnp.maximum(1.0 / (state.count.astype(jnp.float32) + 1.0), 0.01)
         new = AutoencoderState(
             descend(state.params, update, pace, self.weight_decay),
             optimiser,
@@ -195,28 +184,54 @@ class Autoencoder(Learner):
         """Codes (n, code) to rows (n, d). Of a binary autoencoder anything goes whose bits are value > 0."""
         h = jnp.asarray(codes).astype(jnp.float32)
         h = (h > 0).astype(jnp.float32) if self.hash else h
-        return _LOSSES[self.loss][1](self._output(self._merge(state.params), h))
+        return LOSSES[self.loss].link(self._output(self._merge(state.params), h))
 
     def reconstruct(self, state: AutoencoderState, x: Array) -> Array:
         """Rows (n, d) through the code and back: `decode(encode(x))`."""
         return self.decode(state, self.encode(state, x))
 
     def objective(self, params: Any, key: Array, x: Array, weight: Array) -> tuple[Array, tuple[Array, Array, Metrics]]:
-        """The objective for rows (n, d) and weights (n,); beside it the logits' mean and variance (code,), and its two parts."""
+        """The objective for rows (n, d) and weights (n,); beside it the logits' mean and variance (code,), and its parts."""
         net, total = self._merge(params), jnp.maximum(weight.sum(), 1e-12)
-        z = self._logits(net, self._spoil(jax.random.fold_in(key, 0), x))
+        spoilt = self._spoil(jax.random.fold_in(key, 0), x)
+        z = self._logits(net, spoilt)
         mean = weight @ z / total
         variance = weight @ jnp.square(z - mean[None, :]) / total
-        if self.hash:
-            z = self._standardise(z, mean, variance)
+        logits = self._standardise(z, mean, variance) if self.hash else z
         if self.code_noise:
-            z = z + self.code_noise * jax.random.normal(jax.random.fold_in(key, 1), z.shape, jnp.float32)
-        h = self._squash(z)
+            logits = logits + self.code_noise * self._noise(jax.random.fold_in(key, 1), x)
+        h = self._squash(logits)
         if self.hash:
-            h = h + jax.lax.stop_gradient((z > 0).astype(jnp.float32) - h)
-        loss = weight @ _LOSSES[self.loss][0](x, self._output(net, h)).sum(axis=1) / total
+            h = h + jax.lax.stop_gradient((logits > 0).astype(jnp.float32) - h)
+        loss = weight @ LOSSES[self.loss].values(x, self._output(net, h)).sum(axis=1) / total
         activity = weight @ jnp.abs(h).sum(axis=1) / total
-        return loss + self.sparsity * activity, (mean, variance, {"loss": loss, "activity": activity})
+        penalty = divergence(self.target, weight @ h / total) if self.sparse == "kl" else activity
+        value, parts = loss + self.sparsity * penalty, {"loss": loss, "activity": activity}
+        if self.contraction:
+            steepness = self._steepness(
+                net, jax.random.fold_in(key, 2), spoilt, z, *jax.lax.stop_gradient((mean, variance))
+            )
+            parts["steepness"] = weight @ steepness / total
+            value = value + self.contraction * parts["steepness"]
+        return value, (mean, variance, parts)
+
+    def _steepness(self, net: Any, key: Array, x: Array, z: Array, mean: Array, variance: Array) -> Array:
+        """‖∂h/∂x‖²_F (n,) of rows x (n, d) with logits z (n, code), or an estimate of it without bias."""
+
+        def last(z: Array) -> Array:
+            return self._squash(self._standardise(z, mean, variance) if self.hash else z)
+
+        if self.hidden:
+            return contraction(lambda rows: last(self._logits(net, rows)), x, key)
+        _, slope = jax.jvp(last, (z,), (jnp.ones_like(z),))  # J = diag(slope) Wᵀ
+        return jnp.square(slope) @ jnp.square(net["encoder"]["layer0"].kernel[...]).sum(axis=0)
+
+    def _noise(self, key: Array, x: Array) -> Array:
+        """Standard noise (n, code): from the step's key, or each row's from its own values."""
+        if not self.fixed_noise:
+            return jax.random.normal(key, (x.shape[0], self.code), jnp.float32)
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(0), _fingerprint(x))
+        return jax.vmap(lambda each: jax.random.normal(each, (self.code,), jnp.float32))(keys)
 
     def _spoil(self, key: Array, x: Array) -> Array:
         if not self.corruption:
@@ -253,6 +268,48 @@ class Autoencoder(Learner):
 
     def _direction(self) -> optax.GradientTransformation:
         return direction(self.optimiser, self.momentum)
+
+
+def unrolled(settings: Autoencoder, layers: Sequence[tuple[Array, Array, Array]]) -> AutoencoderState:
+    """The state whose encoder is a stack of pretrained layers and whose decoder is the same stack backwards (Science 2006).
+
+    layers: (kernel (in, out), encoder bias (out,), decoder bias (in,)) of every layer, the lowest first: a DBN's. They have the
+        widths d → hidden → code; ShapeError otherwise. A binary code's logits have no bias.
+    Train it by `train(settings, start(settings, x, state=unrolled(settings, layers)), ...)`; for layers of RBMs take
+    activation="sigmoid".
+    """
+    layers = jax.tree.map(lambda part: jnp.asarray(part, jnp.float32), [tuple(layer) for layer in layers])
+    widths = (*settings.hidden, settings.code)
+    came = [tuple(part.shape for part in layer) for layer in layers]
+    inputs = [came[0][0][0], *widths[:-1]] if came else []
+    if came != [((wide, out), (out,), (wide,)) for wide, out in zip(inputs, widths, strict=False)] or not came:
+        raise ShapeError(
+            f"layers to unroll have the widths d -> {' -> '.join(map(str, widths))}: kernel (in, out), biases (out,) and (in,)",
+            str(came),
+            "set hidden and code as the layers were trained",
+        )
+    encoder: dict[str, Any] = {}
+    decoder: dict[str, Any] = {}
+    for i, (kernel, bias, back) in enumerate(layers):
+        bare = settings.hash and i == len(layers) - 1
+        encoder[f"layer{i}"] = {"kernel": kernel} if bare else {"bias": bias, "kernel": kernel}
+        decoder[f"layer{len(layers) - 1 - i}"] = {"bias": back} if settings.tied else {"bias": back, "kernel": kernel.T}
+    return _state(settings, {"decoder": decoder, "encoder": encoder})
+
+
+def _state(settings: Autoencoder, params: Any) -> AutoencoderState:
+    """The state of a net that has not been trained yet."""
+    zero, mean = jnp.zeros((), jnp.int32), jnp.zeros(settings.code, jnp.float32)
+    optimiser = direction(settings.optimiser, settings.momentum).init(params)
+    return AutoencoderState(params, optimiser, zero, zero, mean, jnp.ones_like(mean))
+
+
+def _fingerprint(x: Array) -> Array:
+    """A number (n,) uint32 of each row's bits (n, d)."""
+    bits = jax.lax.bitcast_convert_type(x, jnp.uint32)
+    odd = jnp.arange(1, 2 * x.shape[1], 2, dtype=jnp.uint32) * jnp.uint32(0x9E3779B1)
+    mixed = (bits ^ (bits >> jnp.uint32(15))) * odd[None, :]
+    return (mixed ^ (mixed >> jnp.uint32(13))).sum(axis=1, dtype=jnp.uint32)
 
 
 def _network(settings: Autoencoder, inputs: int, rngs: Any) -> Any:

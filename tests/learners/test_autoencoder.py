@@ -1,4 +1,4 @@
-"""The autoencoder against PCA, finite differences in float64 NumPy, closed forms, and its figures on digits."""
+"""The autoencoder against PCA, closed forms, and its figures on digits. Its losses and penalties: tests/test_objectives.py."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh
 from scipy.linalg import subspace_angles
-from scipy.special import expit, log_softmax
+from scipy.special import expit
 from sklearn.datasets import load_digits
 
-from mmfeat.errors import SettingsError
+from mmfeat.errors import SettingsError, ShapeError
 from mmfeat.learner import Run, default_batches, start, train, transform
-from mmfeat.learners.autoencoder import Autoencoder, AutoencoderState
+from mmfeat.learners.autoencoder import Autoencoder, AutoencoderState, unrolled
 from mmfeat.mesh import make_mesh, on_host
 from mmfeat.settings import from_json, to_json
 
@@ -66,78 +66,6 @@ def test_a_linear_autoencoder_spans_the_principal_subspace() -> None:
     assert row_error(learner, state, x) < 1.01 * pca_error(x, x, 3)
 
 
-def by_numpy(learner: Autoencoder, params: Any, x: np.ndarray, weight: np.ndarray) -> float:
-    """The objective of a tanh net with a sigmoid code, in float64, written down once more."""
-    encoder, decoder, last = params["encoder"], params["decoder"], len(learner.hidden)
-    h = x
-    for i in range(last + 1):
-        h = h @ encoder[f"layer{i}"]["kernel"] + encoder[f"layer{i}"]["bias"]
-        h = np.tanh(h) if i < last else expit(h)
-    activity = np.abs(h).sum(1)
-    for i in range(last + 1):
-        kernel = encoder[f"layer{last - i}"]["kernel"].T if learner.tied else decoder[f"layer{i}"]["kernel"]
-        h = h @ kernel + decoder[f"layer{i}"]["bias"]
-        h = np.tanh(h) if i < last else h
-    return float(weight @ (np.square(x - h).sum(1) + learner.sparsity * activity) / weight.sum())
-
-
-@pytest.mark.parametrize("tied", [False, True])
-def test_the_gradient_is_the_finite_difference(tied: bool) -> None:
-    learner = Autoencoder(hidden=(4,), code=3, kind="sigmoid", activation="tanh", tied=tied, sparsity=0.3)
-    x, weight = rows(6), np.array([1, 1, 0, 2, 1, 0], np.float32)
-    params = on_host(first(learner, x).params)
-    value, slope = jax.jit(jax.value_and_grad(lambda p: learner.objective(p, KEY, x, weight)[0]))(params)
-    params = jax.tree.map(lambda leaf: leaf.astype(np.float64), params)
-    assert float(value) == pytest.approx(by_numpy(learner, params, x, weight), rel=1e-5)
-    for leaf, found in zip(jax.tree.leaves(params), jax.tree.leaves(slope), strict=True):
-        for place in np.ndindex(leaf.shape):
-            kept, sides = leaf[place], []
-            for shift in (1e-5, -1e-5):
-                leaf[place] = kept + shift
-                sides.append(by_numpy(learner, params, x, weight))
-            leaf[place] = kept
-            assert float(found[place]) == pytest.approx((sides[0] - sides[1]) / 2e-5, rel=1e-3, abs=1e-4)
-
-
-LOSSES = {
-    "absolute": lambda x, z: np.abs(x - z),
-    "cross_entropy": lambda x, z: -x * np.log(expit(z)) - (1 - x) * np.log(1 - expit(z)),
-    "huber": lambda x, z: np.where(np.abs(x - z) < 1, np.square(x - z) / 2, np.abs(x - z) - 0.5),
-    "logistic": lambda x, z: np.log1p(np.exp(-x * z)),
-    "softmax": lambda x, z: -x / x.sum(1, keepdims=True) * log_softmax(z, axis=1),
-    "squared": lambda x, z: np.square(x - z),
-}
-LINKS = {
-    "cross_entropy": expit,
-    "logistic": lambda z: 2 * expit(z) - 1,
-    "softmax": lambda z: np.exp(log_softmax(z, axis=1)),
-}
-
-
-@pytest.mark.parametrize("loss", sorted(LOSSES))
-def test_every_loss_and_link_is_its_formula(loss: str) -> None:
-    learner = Autoencoder(loss=loss, **ONE_LAYER)
-    x = {"logistic": np.sign(rows()), "softmax": np.abs(rows())}.get(loss, np.clip(rows(), 0, 1) * 3)
-    x = np.clip(x, 0, 1) if loss == "cross_entropy" else x
-    state = first(learner, x)
-    params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64) * 3, state.params)
-    z = x @ params["encoder"]["layer0"]["kernel"] @ params["decoder"]["layer0"]["kernel"]
-    state = state._replace(params=jax.tree.map(lambda leaf: leaf.astype(np.float32), params))
-    value = learner.objective(state.params, KEY, x, np.ones(len(x), np.float32))[0]
-    assert float(value) == pytest.approx(LOSSES[loss](x, z).sum(1).mean(), rel=1e-5)
-    np.testing.assert_allclose(jax.jit(learner.reconstruct)(state, x), LINKS.get(loss, lambda z: z)(z), atol=2e-5)
-
-
-def test_cross_entropy_survives_certainty_and_rows_beyond_its_range() -> None:
-    learner = Autoencoder(loss="cross_entropy", **ONE_LAYER)
-    x = 1e4 * rows()
-    value, slope = jax.value_and_grad(lambda p: learner.objective(p, KEY, x, np.ones(len(x), np.float32))[0])(
-        first(learner, x).params
-    )
-    assert np.isfinite(value)
-    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(slope))
-
-
 def test_tied_decoders_have_no_kernels_of_their_own() -> None:
     learner, x = Autoencoder(hidden=(4,), code=3, tied=True, activation="tanh"), rows()
     state = fit(learner, x).state
@@ -180,59 +108,23 @@ def test_the_denoising_objective_is_its_expectation_in_closed_form(corrupt: str)
     assert float(plain) == pytest.approx(np.square(small - small @ A.T).sum(1).mean(), rel=1e-4)
 
 
-def adam(g: list[np.ndarray]) -> np.ndarray:
-    first, second = np.zeros_like(g[0]), np.zeros_like(g[0])
-    for one in g:
-        first, second = 0.9 * first + 0.1 * one, 0.999 * second + 0.001 * one**2
-    return first / (1 - 0.9 ** len(g)) / (np.sqrt(second / (1 - 0.999 ** len(g))) + 1e-8)
-
-
-def velocity(g: list[np.ndarray]) -> np.ndarray:
-    return sum(0.9 ** (len(g) - 1 - i) * one for i, one in enumerate(g))  # type: ignore[return-value]
-
-
-DIRECTIONS = {
-    "adagrad": lambda g: g[-1] / np.sqrt(0.1 + sum(one**2 for one in g)),
-    "adam": adam,
-    "momentum": velocity,
-    "nesterov": lambda g: g[-1] + 0.9 * velocity(g),
-    "sgd": lambda g: g[-1],
-}
-
-
-@pytest.mark.parametrize("optimiser", sorted(DIRECTIONS))
-def test_optimisers_take_the_steps_of_their_formulas(optimiser: str) -> None:
-    learner = Autoencoder(optimiser=optimiser, learning_rate=0.01, weight_decay=0.1, schedule="constant", **ONE_LAYER)
-    x, weight = rows(), np.ones(40, np.float32)
-    state, seen = first(learner, x), []
-    step, gradient = jax.jit(learner.step), jax.jit(jax.grad(lambda p: learner.objective(p, KEY, x, weight)[0]))
-    for _ in range(4):
-        slope = gradient(state.params)
-        seen.append(np.asarray(slope["encoder"]["layer0"]["kernel"], np.float64))
-        before = np.asarray(state.params["encoder"]["layer0"]["kernel"])
-        state, _ = step(KEY, state, x, weight)
-        expected = 0.9 * before - 0.01 * DIRECTIONS[optimiser](seen)
-        np.testing.assert_allclose(state.params["encoder"]["layer0"]["kernel"], expected, atol=2e-6)
-
-
-@pytest.mark.parametrize(
-    ("schedule", "formula"),
-    [
-        ("constant", lambda t, p: 0.01),
-        ("cosine", lambda t, p: 0.01 * (1 + np.cos(np.pi * p / 4)) / 2),
-        ("exponential", lambda t, p: 0.01 * np.exp(-0.002 * t)),
-        ("power", lambda t, p: 0.01 * 500**0.75 / (500 + t) ** 0.75),
-    ],
-)
-def test_schedules_in_closed_form(schedule: str, formula: Any) -> None:
-    settings = {**ONE_LAYER, "passes": 4}
-    learner = Autoencoder(schedule=schedule, learning_rate=0.01, decay=0.002, power=0.75, **settings)
+def test_a_step_is_the_optimisers_with_the_schedules_rate_and_the_decay() -> None:
+    learner = Autoencoder(
+        optimiser="nesterov", learning_rate=0.02, weight_decay=0.1, decay=0.5, power=1.0, schedule="power", **ONE_LAYER
+    )
     x, weight = rows(), np.ones(40, np.float32)
     state = first(learner, x)
-    for count, done in ((0, 0), (1, 1), (1000, 3)):
-        at = state._replace(count=np.int32(count), passes=np.int32(done))
-        rate = jax.jit(learner.step)(KEY, jax.tree.map(np.asarray, at), x, weight)[1]["rate"]
-        assert float(rate) == pytest.approx(formula(count, done), rel=1e-5)
+    gradient = jax.jit(jax.grad(lambda p: learner.objective(p, KEY, x, weight)[0]))
+    velocity: Any = 0.0
+    for count in range(3):
+        slope = np.asarray(gradient(state.params)["encoder"]["layer0"]["kernel"], np.float64)
+        velocity = slope + 0.9 * velocity
+        rate = 0.02 / (1 + 0.5 * count)
+        expected = 0.9 * np.asarray(state.params["encoder"]["layer0"]["kernel"]) - rate * (slope + 0.9 * velocity)
+        state, metrics = jax.jit(learner.step)(KEY, state, x, weight)
+        assert float(metrics["rate"]) == pytest.approx(rate)
+        np.testing.assert_allclose(state.params["encoder"]["layer0"]["kernel"], expected, atol=2e-6)
+    assert int(state.count) == 3
     assert int(learner.finish(KEY, state).passes) == 1
 
 
@@ -279,6 +171,53 @@ def test_noise_on_the_code_drives_it_to_its_ends() -> None:
     assert middle[1] < 0.5 * middle[0], middle
 
 
+def test_fixed_noise_follows_the_row_wherever_it_stands() -> None:
+    learner = Autoencoder((4,), 3, "sigmoid", code_noise=4.0, fixed_noise=True)
+    x = rows(400)
+    state = first(learner, x)
+    value = jax.jit(lambda key, x: learner.objective(state.params, key, x, np.ones(len(x), np.float32))[0])
+    assert value(KEY, x) == value(jax.random.key(1), x)
+    assert float(value(KEY, x)) == pytest.approx(float(value(KEY, x[::-1])), rel=1e-5)
+    noise = np.asarray(learner._noise(KEY, jax.numpy.asarray(x)))
+    assert abs(noise.mean()) < 0.1
+    assert noise.std() == pytest.approx(1, abs=0.1)
+    assert np.abs(np.corrcoef(noise.T) - np.eye(3)).max() < 0.15
+    fresh = Autoencoder((4,), 3, "sigmoid", code_noise=4.0)
+    assert not np.array_equal(
+        fresh._noise(KEY, jax.numpy.asarray(x)), fresh._noise(jax.random.key(1), jax.numpy.asarray(x))
+    )
+
+
+def test_pretrained_layers_are_unrolled_into_encoder_and_decoder() -> None:
+    draw, widths = np.random.default_rng(0), (5, 4, 3)
+    layers: list[Any] = [
+        tuple(draw.normal(size=shape).astype(np.float32) for shape in ((wide, out), (out,), (wide,)))
+        for wide, out in pairwise(widths)
+    ]
+    (first_kernel, up, down), (second_kernel, top, back) = layers
+    x = rows(7)
+    codes = expit(x @ first_kernel + up) @ second_kernel + top
+    said = expit(codes @ second_kernel.T + back) @ first_kernel.T + down
+    for tied in (False, True):
+        learner = Autoencoder((4,), 3, activation="sigmoid", tied=tied, batch=7, passes=1, learning_rate=1e-3)
+        state = unrolled(learner, layers)
+        assert str(jax.tree.structure(state)) == str(jax.tree.structure(first(learner, x)))
+        np.testing.assert_allclose(jax.jit(learner.encode)(state, x), codes, atol=1e-5)
+        np.testing.assert_allclose(jax.jit(learner.reconstruct)(state, x), said, atol=1e-4)
+        run = train(
+            learner,
+            start(learner, x, ONE_DEVICE, state=state),
+            default_batches(learner, x, mesh=ONE_DEVICE),
+            ONE_DEVICE,
+        )
+        assert row_error(learner, run.state, x) < row_error(learner, state, x)
+    bits = Autoencoder((4,), 3, "binary", "sigmoid")
+    assert "bias" not in unrolled(bits, layers).params["encoder"]["layer1"]
+    for wrong in (layers[:1], layers[::-1], []):
+        with pytest.raises(ShapeError, match="widths d -> 4 -> 3"):
+            unrolled(learner, wrong)
+
+
 def test_a_deep_net_says_digits_better_than_pca() -> None:
     seen, unseen = digits()
     learner = Autoencoder((64, 32), 8, activation="gelu", learning_rate=3e-3, passes=40, batch=50)
@@ -314,6 +253,14 @@ def test_mnist_in_64_bits_beats_pca_in_16_floats(data_folder: Path) -> None:
 def test_settings_are_checked_and_go_through_json() -> None:
     learner = Autoencoder(hidden=(4, 2), code=3, kind="binary")
     assert from_json(to_json(learner)) == learner
-    for wrong in ({"loss": "mse"}, {"code": 0}, {"corruption": 1.5}, {"learning_rate": 0.0}, {"hidden": (0,)}):
+    for wrong in (
+        {"sparse": "kl"},
+        {"contraction": -1.0},
+        {"loss": "mse"},
+        {"code": 0},
+        {"corruption": 1.5},
+        {"learning_rate": 0.0},
+        {"hidden": (0,)},
+    ):
         with pytest.raises(SettingsError):
             Autoencoder(**wrong)
