@@ -63,10 +63,11 @@ class Protocol:
         """All of it in one sentence."""
         data = f"{self.data}: " if self.data else ""
         taught = f"codes learn from {self.train}, without labels; " if self.train else ""
-        return (
+        text = (
             f"{data}{self.queries} asked of {self.database}; relevant are {self.relevance}; {', '.join(self.measures)}; "
             f"{taught}ties averaged over all orders, a query without a hit counts 0."
         )
+        return text[0].upper() + text[1:]
 
     @property
     def ks(self) -> tuple[int, ...]:
