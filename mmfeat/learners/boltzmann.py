@@ -86,19 +86,25 @@ def negative_phase(learner: Any, key: Array, state: Any, h: Array, share: Array)
     return Negative(v, mean, jnp.full(count, 1 / count, jnp.float32)), learner.draw_hidden(up, state, mean)
 
 
-def ascend(learner: Any, state: Any, slope: Mapping[str, Array], activity: Array) -> Any:
-    """The state after a step along `slope` (arrays under the names of the state's parameters), with momentum, cost and sparsity."""
-    passes = state.passes.astype(jnp.float32)
+def ascend(learner: Any, state: Any, slope: Mapping[str, Array], activity: Array, some: Array) -> Any:
+    """The state after a step along `slope` (arrays under the names of the state's parameters), with momentum, cost and sparsity.
+
+    activity: the batch's mean of the hidden units (hidden,). some: whether there was a row at all; otherwise nothing moves.
+    """
     first, after = learner.momentum
     momentum = jnp.where(state.passes < learner.switch, jnp.float32(first), jnp.float32(after))
     rate = jnp.float32(learner.learning_rate)
     if learner.schedule == "linear":
-        rate = rate * jnp.maximum(1.0 - passes / max(learner.passes, 1), 1.0 / max(learner.passes, 1))
+        passes = max(learner.passes, 1)
+        rate = rate * jnp.maximum(1.0 - state.passes.astype(jnp.float32) / passes, 1.0 / passes)
     slope = {**slope, "weights": slope["weights"] - learner.weight_cost * state.weights}
     if learner.sparsity:
         slope["hidden"] = slope["hidden"] + learner.sparsity_cost * (learner.sparsity - activity)
+    moved = some.astype(jnp.float32)  # three numbers, where a choice between two states would read both
+    momentum, rate = jnp.where(some, momentum, 1.0), rate * moved
     velocity = {name: momentum * state.velocity[name] + rate * each for name, each in slope.items()}
-    return state._replace(**{name: getattr(state, name) + each for name, each in velocity.items()}, velocity=velocity)
+    new = {name: getattr(state, name) + moved * each for name, each in velocity.items()}
+    return state._replace(**new, velocity=velocity)
 
 
 def watched(learner: Any, state: Any, v: Array, share: Array, negative: Negative) -> Metrics:

@@ -135,10 +135,10 @@ class Rbm(Learner):
             "visible": share @ v - negative.share @ negative.v,
             "hidden": share @ h - negative.share @ negative.h,
         }
-        new = ascend(self, state, slope, share @ h)._replace(chains=chains)
         some = weight.sum() > 0
+        new = ascend(self, state, slope, share @ h, some)
         metrics = {"activity": (share @ h).mean(), **watched(self, state, v, share, negative)}
-        return jax.tree.map(lambda a, b: jnp.where(some, a, b), new, state), metrics
+        return new._replace(chains=jnp.where(some, chains, state.chains)), metrics
 
     def finish(self, key: Array, state: RbmState) -> RbmState:
         """Count the pass, for momentum and schedule."""

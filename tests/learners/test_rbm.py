@@ -215,10 +215,20 @@ def test_momentum_rises_after_the_switch_and_the_rate_falls_if_asked() -> None:
     one = {name: jnp.ones_like(each) for name, each in state.velocity.items()}
     for passes, momentum, rate in ((0, 0.5, 0.2), (4, 0.5, 0.12), (5, 0.9, 0.1), (9, 0.9, 0.02), (30, 0.9, 0.02)):
         late = state._replace(passes=jnp.int32(passes))
-        still = boltzmann.ascend(learner, late, zero, jnp.zeros(HIDDEN))
+        still = boltzmann.ascend(learner, late, zero, jnp.zeros(HIDDEN), jnp.bool_(True))
         np.testing.assert_allclose(still.velocity["weights"], momentum, rtol=1e-6)
-        moved = boltzmann.ascend(learner, late, one, jnp.zeros(HIDDEN))
+        moved = boltzmann.ascend(learner, late, one, jnp.zeros(HIDDEN), jnp.bool_(True))
         np.testing.assert_allclose(moved.velocity["hidden"], momentum + rate, rtol=1e-6)
+
+
+@pytest.mark.parametrize("negative", ["cd", "pcd"])
+def test_a_batch_of_padding_alone_moves_nothing(negative: str) -> None:
+    learner = Rbm(hidden=HIDDEN, negative=negative, sparsity=0.1)
+    state = state_of(learner, parameters())
+    state = state._replace(velocity={name: jnp.ones_like(each) for name, each in state.velocity.items()})
+    after, _ = learner.step(KEY, state, np.full((3, VISIBLE), 9.0, np.float32), np.zeros(3, np.float32))
+    for a, b in zip(jax.tree.leaves(state), jax.tree.leaves(after), strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_bits_have_their_means_and_no_relation() -> None:
