@@ -1,6 +1,7 @@
 """Locality-sensitive hashing with random hyperplanes: the baseline every learned code has to beat.
 
 M. Charikar, "Similarity estimation techniques from rounding algorithms", STOC 2002.
+J. Ji, J. Li, S. Yan, B. Zhang, Q. Tian, "Super-bit locality-sensitive hashing", NIPS 2012 (`orthogonal`).
 
     bit_j = [w_jᵀ (x - m) > 0],   w_j ~ N(0, I),   P(bit_j(x) ≠ bit_j(y)) = angle(x - m, y - m) / π
 
@@ -39,6 +40,8 @@ class Lsh(Learner):
 
     bits: code length.
     centre: subtract the mean of the data first; angles are then seen from the middle of the data, not from the origin.
+    orthogonal: planes at right angles to each other, d at a time; of principal components, one for each bit, that is a random
+        rotation ("PCA-RR").
 
     >>> import jax, numpy as np
     >>> state = Lsh(bits=8).init(jax.random.key(0), np.ones((4, 3), np.float32))
@@ -51,16 +54,20 @@ class Lsh(Learner):
     scratch: ClassVar[tuple[str, ...]] = ("total", "count")
     bits: int = 64
     centre: bool = True
+    orthogonal: bool = False
 
     def __post_init__(self) -> None:
         if self.bits < 1:
             raise SettingsError("a code has at least one bit", f"bits={self.bits}", "give a positive number")
 
     def init(self, key: Array, x: Array) -> LshState:
-        """Gaussian planes for rows (n, d)."""
-        x = rows_of(x)
-        zeros = jnp.zeros(x.shape[1], jnp.float32)
-        return LshState(jax.random.normal(key, (x.shape[1], self.bits), jnp.float32), zeros, zeros, jnp.float32(0))
+        """Gaussian planes for rows (n, d), made orthonormal in groups of d where they are to be."""
+        width = rows_of(x).shape[1]
+        planes, zeros = jax.random.normal(key, (width, self.bits), jnp.float32), jnp.zeros(width, jnp.float32)
+        if self.orthogonal:
+            groups = [jnp.linalg.qr(planes[:, first : first + width])[0] for first in range(0, self.bits, width)]
+            planes = jnp.concatenate(groups, axis=1)
+        return LshState(planes, zeros, zeros, jnp.float32(0))
 
     def step(self, key: Array, state: LshState, x: Array, weight: Array) -> tuple[LshState, Metrics]:
         """Add a batch (n, d) to the running mean."""

@@ -69,3 +69,14 @@ def test_no_product_is_rounded_on_accelerators() -> None:
     ):
         program = str(jax.make_jaxpr(function)(*arguments))
         assert program.count("dot_general") == program.count("precision=(Precision.HIGHEST, Precision.HIGHEST)") == 1
+
+
+@pytest.mark.parametrize("bits", [3, 5, 12])
+def test_orthogonal_planes_come_in_orthonormal_groups(bits: int) -> None:
+    state = Lsh(bits=bits, orthogonal=True).init(jax.random.key(0), np.ones((4, 5), np.float32))
+    planes = np.asarray(state.planes, np.float64)
+    assert planes.shape == (5, bits)
+    for first in range(0, bits, 5):
+        group = planes[:, first : first + 5]
+        np.testing.assert_allclose(group.T @ group, np.eye(group.shape[1]), atol=1e-5)
+    assert len({tuple(column) for column in planes.T}) == bits

@@ -1,0 +1,119 @@
+"""What the experiments on binary codes share: features learned once, codes of several lengths on them, measured alike.
+
+A code is a chain: stages that make features, and a coder of a given length. Stages before the coder do not depend on the
+length, so they are learned once; the codes are those of the whole chain.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mmfeat.arrays import Images, pack_bits
+from mmfeat.chain import Chain, Encoder
+from mmfeat.evaluate.retrieval import Relevance, measure_codes, measure_vectors
+from mmfeat.evaluate.rows import Finding
+from mmfeat.evaluate.scores import RetrievalScores
+from mmfeat.stages import encode_source, fit_chain
+from mmfeat.stream import as_source
+
+if TYPE_CHECKING:
+    from mmfeat.evaluate.protocols import Protocol
+    from mmfeat.stages import Report
+
+__all__ = ["Task", "as_images", "encode", "findings", "measure", "shallow"]
+
+Coder = Callable[[int], Chain]  # bits -> stages that end in that many bits
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is asked of every code: the pictures learned from are the database.
+
+    train, queries: `Images`, or rows (n, d). relevant: which of the database is right for which query.
+    measures: the names of what is reported. data: the data set in words.
+    """
+
+    train: Any
+    queries: Any
+    relevant: Relevance
+    protocol: Protocol
+    measures: tuple[str, ...]
+    data: str
+    seed: int
+
+
+def as_images(pixels: np.ndarray) -> Images:
+    """Pictures of one size (n, h, w, c) uint8."""
+    return Images(pixels, np.tile(np.array(pixels.shape[1:3], np.int32), (len(pixels), 1)))
+
+
+def encode(fitted: Any, data: Any) -> np.ndarray:
+    """Features (n, k) float32 of pictures or rows, by a fitted chain."""
+    source = as_source(data)
+    out: np.ndarray | None = None
+    for rows, values, _ in encode_source(Encoder(fitted.chain.stages, fitted.states), source):
+        if out is None:
+            out = np.empty((len(source), values.shape[1]), np.float32)
+        out[rows] = values
+    return np.empty((0, 0), np.float32) if out is None else out
+
+
+def measure(
+    task: Task,
+    name: str,
+    stages: Sequence[Any],
+    coders: Mapping[str, Coder],
+    bits: Sequence[int],
+    report: Report,
+    floats: bool = False,
+) -> Iterator[Finding]:
+    """Learn `stages`, then every coder at every length on their features, and measure each code.
+
+    name: of the features. floats: the features themselves are measured as well, by L2, as the coders' upper reference.
+    """
+    began = time.perf_counter()
+    fitted = fit_chain(Chain(*stages), task.train, seed=task.seed, report=report)
+    train, queries = encode(fitted, task.train), encode(fitted, task.queries)
+    learning = time.perf_counter() - began
+    if floats:
+        scores = measure_vectors(queries, train, task.relevant, ks=task.protocol.ks, report=report)
+        yield from findings(task, f"{name}, {train.shape[1]} floats", scores, learning)
+    for label, coder in coders.items():
+        for count in bits:
+            began = time.perf_counter()
+            code = fit_chain(coder(count), train, seed=task.seed, report=report)
+            packed = [pack_bits(encode(code, part)) for part in (queries, train)]
+            seconds = learning + time.perf_counter() - began
+            scores = measure_codes(*packed, task.relevant, bits=count, ks=task.protocol.ks, report=report)
+            yield from findings(task, f"{name} + {label}, {count} bits", scores, seconds)
+
+
+def findings(task: Task, row: str, scores: RetrievalScores, seconds: float) -> Iterator[Finding]:
+    """The measures of the protocol, each with its 95 % interval over the queries."""
+    estimates, text = scores.estimates(task.seed), f"{task.protocol.name}. {task.protocol.sentence}"
+    for name in task.measures:
+        one = estimates[name]
+        interval = one.low, one.high
+        yield Finding(row, name, one.mean, "higher", None, interval, len(scores), text, task.data, seconds)
+
+
+def shallow() -> dict[str, Coder]:
+    """The coders that learn in seconds, by the names they go by in the literature."""
+    from mmfeat.learners.itq import itq_hash
+    from mmfeat.learners.lsh import Lsh
+    from mmfeat.learners.pca_hash import PcaHash
+    from mmfeat.learners.spectral import spectral_hash
+    from mmfeat.learners.whitening import Pca
+
+    return {
+        "LSH": lambda bits: Chain(Lsh(bits)),
+        "PCAH": lambda bits: Chain(PcaHash(bits)),
+        "PCA-RR": lambda bits: Chain(Pca(bits), Lsh(bits, orthogonal=True)),
+        "SH": spectral_hash,
+        "ITQ": itq_hash,
+    }
