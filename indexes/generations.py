@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mmfeat.errors import MmfeatError
-from mmfeat.files import sha256_bytes
+from mmfeat.files import sha256_bytes, sync_folder
 from mmfeat.indexes.extras import FOLDERS, remove
 from mmfeat.indexes.manifest import Current, Manifest, generation_path, number_of, parse_manifest
 
@@ -94,3 +94,4 @@ def prune(root: Path, current: Current) -> None:
             if 0 < number <= current.generation and path.relative_to(root).as_posix() not in kept:
                 with contextlib.suppress(PermissionError):  # Windows, where somebody reads it
                     remove(path)
+        sync_folder(root / folder)  # or the manifests could be gone, and pieces be there again, after a power cut

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from mmfeat.errors import DamagedError, UsageError
 from mmfeat.files import hold_lock, sha256_file
+from mmfeat.indexes.extras import sweep
 from mmfeat.indexes.generations import Link, numbers, walk_back
 from mmfeat.indexes.manifest import Current, Manifest, generation_path, number_of, read_current, switch_to
 from mmfeat.indexes.store import Index, open_index
@@ -32,6 +33,8 @@ def rollback(path: str | os.PathLike[str], to: int | None = None) -> Index:
     _there(root)
     with hold_lock(root / "lock"):
         current = _current(root)
+        if current:
+            sweep(root, current.generation)
         links = [link for link in walk_back(root, current) if to is None or link.generation == to]
         if to is not None and not links:
             kept = ", ".join(str(link.generation) for link in walk_back(root, current))

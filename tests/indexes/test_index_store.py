@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shutil
@@ -14,37 +13,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+from fixtures_index import make
 
 from mmfeat.errors import BusyError, DamagedError, ShapeError, UsageError
 from mmfeat.files import hold_lock
-from mmfeat.indexes import Index, create, open_index, verify_index
-
-
-def make(path: Path) -> Index:
-    """An index with every sort of piece: two segments, tombstones, a file and a folder attached, an old page."""
-    folder = path.parent / "model"
-    (folder / "sub").mkdir(parents=True, exist_ok=True)
-    (folder / "model.json").write_text('{"é": 1}')
-    (folder / "sub" / "weights").write_bytes(bytes(range(100)))
-    index = create(path, dim=12, model="ab" * 32, info={"recipe": "tiny"})
-    codes = np.arange(20, dtype=np.uint8).reshape(10, 2) % 16
-    index.add([f"f/{i}.jpg" for i in range(10)], codes, pa.table({"w": range(10)}), {"page.html": b"old"})
-    index.add(["f/1.jpg", "g.jpg"], codes[:2], pa.table({"t0": [0.5, 1.5]}), {"page.html": b"new", "model": folder})
-    index.remove(["f/2.jpg"])
-    return index
-
-
-def state(path: Path) -> tuple:
-    """All that a reader can see."""
-    index = open_index(path)
-    rows = [index.row_of(name) for name in index.ids.to_pylist()]
-    extras = {name: hash_tree(index.extra(name)) for name in index.extras}
-    return index.generation, index.ids.to_pylist(), index.codes_at(rows).tolist(), extras, index.model, index.info
-
-
-def hash_tree(path: Path) -> dict[str, bytes]:
-    files = [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]
-    return {p.relative_to(path).as_posix(): p.read_bytes() for p in sorted(files)}
+from mmfeat.indexes import create, open_index, verify_index
 
 
 def test_round_trip(tmp_path: Path) -> None:
@@ -250,87 +223,6 @@ def test_contents_seen_in_order_are_not_read_again(tmp_path: Path, monkeypatch: 
     monkeypatch.setenv("XDG_CACHE_HOME", os.devnull)  # a cache that cannot be written costs time only
     open_index(index.path)
     assert len(read) == 13
-
-
-class Killed(BaseException):
-    """The process ended here."""
-
-
-class Death:
-    """Lets `count` calls that change the disk pass; then every one of them raises, so nothing is tidied up either."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, count: int) -> None:
-        self.left = count
-        for name in ("replace", "fsync", "unlink", "rename", "mkdir", "rmdir"):
-            monkeypatch.setattr(os, name, self.watch(getattr(os, name)))
-
-    def watch(self, real: Callable) -> Callable:
-        def call(*args: object, **options: object) -> object:
-            self.left -= 1
-            if self.left < 0:
-                raise Killed
-            return real(*args, **options)
-
-        return call
-
-
-def overwrite(path: Path) -> None:
-    create(path, kind="float-flat", dim=4, overwrite=True)
-
-
-def add(path: Path) -> None:
-    codes = np.full((2, 2), 3, np.uint8)
-    open_index(path).add(["f/0.jpg", "new"], codes, extras={"page.html": b"3", "model": path.parent / "model" / "sub"})
-
-
-@pytest.mark.parametrize("action", [add, lambda path: open_index(path).remove(["g.jpg", "f/5.jpg"]), overwrite])
-def test_a_kill_at_any_instant_leaves_old_or_new(tmp_path: Path, action: Callable[[Path], None]) -> None:
-    start = make(tmp_path / "start.index").path
-    old = state(start)
-    done = shutil.copytree(start, tmp_path / "done.index")
-    action(done)
-    new = state(done)
-    assert new != old
-    tidy = sorted(p.relative_to(done) for p in done.rglob("*"))
-    seen = set()
-    for count in range(500):
-        path = shutil.copytree(start, tmp_path / f"{count}.index")
-        open_index(path)  # the cache of verified contents is not what dies here
-        with pytest.MonkeyPatch.context() as patch:
-            death = Death(patch, count)
-            with contextlib.suppress(Killed):
-                action(path)
-        after = state(path)
-        assert after in (old, new), count
-        assert verify_index(path) == []
-        seen.add(after == new)
-        if after == old:  # the next writer clears away what was left and does it
-            action(path)
-            assert state(path) == new
-            assert sorted(p.relative_to(path) for p in path.rglob("*")) == tidy
-        if death.left >= 0:
-            break
-    assert seen == {False, True}
-    assert 5 < count < 499
-
-
-def test_a_kill_while_creating_leaves_nothing_or_an_index(tmp_path: Path) -> None:
-    for count in range(100):
-        path = tmp_path / f"{count}.index"
-        with pytest.MonkeyPatch.context() as patch:
-            death = Death(patch, count)
-            with contextlib.suppress(Killed):
-                create(path, dim=8)
-        if not (path / "current.json").exists():
-            with pytest.raises(UsageError):
-                open_index(path)
-            create(path, dim=8)
-        assert open_index(path).generation == 1
-        assert verify_index(path) == []
-        assert not list(path.rglob("*.tmp"))
-        if death.left >= 0:
-            break
-    assert 5 < count < 99
 
 
 def test_two_writers(tmp_path: Path) -> None:
