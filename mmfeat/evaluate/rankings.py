@@ -1,7 +1,7 @@
 """What a ranking scores on average over all orders of its tied items, in closed form from counts alone.
 
 Hamming distances are full of ties: 64 bits have 65 values for thousands of items. Whatever order a sort happens to give
-them is luck, and measures that depend on it can be moved by 0.3 at short codes. Here every measure is its expectation
+them is luck, and measures that depend on it can be moved by 0.3 at 12 bits. Here every measure is its expectation
 over all orders of the tied items, each equally likely, and all it needs is how many items, and how many relevant ones,
 stand at each distance. Nothing is sorted.
 
