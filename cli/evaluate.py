@@ -67,6 +67,11 @@ def retrieval(
             seed=seed, report=shown,
         )  # fmt: skip
         page = found.page() if html is not None else ""
+    if json_ is not None:
+        write_bytes(json_, (json.dumps(found.to_json(), indent=1, ensure_ascii=False, default=str) + "\n").encode())
+    if html is not None:
+        html.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(html, page.encode())
     rows = measure_rows(found.scores)
     width = max(len(row[0]) for row in rows)
     typer.echo(f"{'':{width}}   mean   95 % interval   random order")
@@ -74,11 +79,7 @@ def retrieval(
         typer.echo(f"{name:{width}}  {mean:.3f}  {low:.3f} to {high:.3f}  {random}".rstrip())
     for sentence in (found.scores.protocol.sentence if found.scores.protocol else "", *found.notes):
         typer.echo(sentence)
-    if json_ is not None:
-        write_bytes(json_, (json.dumps(found.to_json(), indent=1, ensure_ascii=False, default=str) + "\n").encode())
     if html is not None:
-        html.parent.mkdir(parents=True, exist_ok=True)
-        write_bytes(html, page.encode())
         typer.echo(f"{html}: with curves and pictures")
 
 

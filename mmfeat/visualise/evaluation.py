@@ -11,7 +11,7 @@ from mmfeat.evaluate.bits import BitStatistics
 from mmfeat.evaluate.scores import LEVELS, RetrievalScores
 from mmfeat.visualise.curves import bar_chart, line_chart
 from mmfeat.visualise.pages import demo_page
-from mmfeat.visualise.results import QueryResult
+from mmfeat.visualise.results import QueryResult, labels_differ
 from mmfeat.visualise.sections import ChartSection, Section, StripSection, TableSection, TextSection
 
 __all__ = ["EvaluationReport", "evaluation_page", "measure_rows"]
@@ -56,15 +56,7 @@ def evaluation_page(report: EvaluationReport, title: str = "How well do neighbou
     if scores.shells is not None and scores.ball is not None:
         sections.append(_distance_chart(scores.shells, scores.relevant, scores.items))
     if report.rows:
-        sections.append(
-            StripSection(
-                "The best and the worst queries",
-                "By average precision, at most one of each label. A neighbour of another label is marked.",
-                report.rows,
-                report.names,
-                unit=report.unit,
-            )
-        )
+        sections.append(_examples(report))
     sections.append(_classes(scores, report.labels))
     if report.bits is not None:
         sections += _bits(report.bits)
@@ -80,6 +72,21 @@ def measure_rows(scores: RetrievalScores, seed: int = 0) -> list[tuple[str, floa
         (name, one.mean, one.low, one.high, f"{random[name]:.3f}" if name in random else "")
         for name, one in scores.estimates(seed).items()
     ]
+
+
+def _examples(report: EvaluationReport) -> Section:
+    """Queries with their neighbours as pictures; as a table of labels where there is none, as for vectors."""
+    title, text = "The best and the worst queries", "By average precision, at most one of each label."
+    if any(thumb.image for row in report.rows for thumb in (row.query, *row.neighbours)):
+        text += " A neighbour of another label is marked."
+        return StripSection(title, text, report.rows, report.names, unit=report.unit)
+    cells = []
+    for name, row in zip(report.names, report.rows, strict=True):
+        wrong = labels_differ(row.query, row.neighbours)
+        found = [f"{'✗ ' if bad else ''}{each.label}" for each, bad in zip(row.neighbours, wrong, strict=True)]
+        cells.append((name, row.query.id, row.query.label or "", ", ".join(found)))
+    text += " The labels of the nearest items, those that differ marked."
+    return TableSection(title, text, ("", "query", "label", "nearest first"), cells)
 
 
 def _recall_chart(scores: RetrievalScores) -> ChartSection:

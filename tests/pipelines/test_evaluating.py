@@ -115,6 +115,8 @@ def test_an_index_of_vectors_is_measured_by_its_own_metric(metric: str, tmp_path
     page = found.page()
     assert "Precision among the nearest" in page
     assert "Precision by distance" not in page
+    assert "no picture" not in page  # neighbours without pictures stand in a table
+    assert "✗ " in page
 
 
 def test_removed_items_neither_ask_nor_answer(built: Path, tmp_path: Path) -> None:
