@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from mmfeat.indexes.segments import join_schemas, write_blocks
 from mmfeat.indexes.snapshot import Snapshot
+from mmfeat.indexes.structures import structure_of
 
 __all__ = ["living_blocks", "merge"]
 
@@ -28,7 +29,8 @@ def merge(snapshot: Snapshot, generation: int) -> dict[str, Any]:
     shape = (snapshot.alive, snapshot.kind.width(snapshot.manifest.dim))
     codes = (codes for codes, _ in living_blocks(snapshot, parts=False))
     parts = (table for _, table in living_blocks(snapshot, codes=False))
-    piece = write_blocks(snapshot.root, generation, shape, np.dtype(snapshot.kind.dtype), codes, parts)
+    structure = structure_of(snapshot.kind, snapshot.metric)
+    piece = write_blocks(snapshot.root, generation, shape, np.dtype(snapshot.kind.dtype), codes, parts, structure)
     return {"segments": (piece,), "tombstones": ()}
 
 

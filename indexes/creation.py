@@ -14,6 +14,7 @@ from mmfeat.indexes.kinds import as_count, find_kind
 from mmfeat.indexes.manifest import Manifest, read_current, switch_to
 from mmfeat.indexes.snapshot import Snapshot
 from mmfeat.indexes.store import Index
+from mmfeat.indexes.structures import check_kind
 
 __all__ = ["create"]
 
@@ -30,7 +31,7 @@ def create(
 ) -> Index:
     """Make an empty index.
 
-    kind: "binary-flat" (metric "hamming") or "float-flat" ("l2", the default, "cosine" or "ip").
+    kind: "binary-flat" (metric "hamming"), "float-flat" ("l2", the default, "cosine" or "ip"), or another of `kinds`.
     dim: bits of a binary code (any number; codes are packed as `mmfeat.arrays.pack_bits` does) or floats of a vector.
     model: sha256 of the model that makes the vectors. info: JSON values to keep.
     overwrite: replace an index that is there; a folder that is no index is never touched.
@@ -40,6 +41,7 @@ def create(
     root = Path(path)
     chosen, measure = find_kind(kind, metric)
     dim = as_count(dim, "dim is a whole number of at least 1", "pass the bits or floats of one vector")
+    check_kind(chosen, dim, measure)
     try:
         canonical_json(info)
     except (TypeError, ValueError) as error:

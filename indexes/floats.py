@@ -16,7 +16,7 @@ from collections.abc import Callable
 import faiss
 import numpy as np
 
-__all__ = ["nearest_by"]
+__all__ = ["horizon", "measure_by", "nearest_by"]
 
 _MORE = 16  # candidates beyond k
 _ELEMENTS = 1 << 21  # of the float64 blocks: 16 MB
@@ -28,6 +28,11 @@ def nearest_by(metric: str) -> Callable[[np.ndarray, np.ndarray, int], tuple[np.
     For "cosine" codes are unit or zero vectors (the store scales them) and queries are scaled by the caller.
     """
     return functools.partial(_nearest, metric)
+
+
+def measure_by(metric: str) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """The distances of one metric along the last axis of two arrays that broadcast, float32, from float64 sums."""
+    return functools.partial(measure, metric)
 
 
 def _nearest(metric: str, codes: np.ndarray, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -58,7 +63,7 @@ def _by_faiss(
     step = max(1, _ELEMENTS // (width * codes.shape[1]))
     for start in range(0, len(queries), step):
         part = slice(start, start + step)
-        distance[part] = _measure(metric, queries[part, None], codes[row[part]])
+        distance[part] = measure(metric, queries[part, None], codes[row[part]])
     order = np.argsort(distance, axis=1, kind="stable")[:, :k]
     distance, row = np.take_along_axis(distance, order, axis=1), np.take_along_axis(row, order, axis=1)
     if width == len(codes):
@@ -66,10 +71,10 @@ def _by_faiss(
     last = rough[:, -1].astype(np.float64)
     if not euclidean:
         last = (1.0 if metric == "cosine" else 0.0) - last
-    return distance, row, whole & (last > _horizon(metric, codes, queries, distance[:, -1].astype(np.float64)))
+    return distance, row, whole & (last > horizon(metric, codes, queries, distance[:, -1].astype(np.float64)))
 
 
-def _measure(metric: str, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+def measure(metric: str, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Distances along the last axis in float64, rounded to float32 (infinite where they do not fit)."""
     x, y = x.astype(np.float64), y.astype(np.float64)
     with np.errstate(over="ignore"):
@@ -83,7 +88,7 @@ def _measure(metric: str, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.where(zero, 1.0, square / 2).astype(np.float32)
 
 
-def _horizon(metric: str, codes: np.ndarray, queries: np.ndarray, kth: np.ndarray) -> np.ndarray:
+def horizon(metric: str, codes: np.ndarray, queries: np.ndarray, kth: np.ndarray) -> np.ndarray:
     """The largest value FAISS may report for a vector as near as the k-th distance (q,): nothing beyond it matters.
 
     A float32 sum of d products of a and b is off by about sqrt(d) 2^-24 |a| |b|; eight times that is allowed. For l2 a
@@ -111,6 +116,6 @@ def _by_scan(metric: str, codes: np.ndarray, query: np.ndarray, k: int) -> tuple
     distance = np.empty(len(codes), np.float32)
     step = max(1, _ELEMENTS // codes.shape[1])
     for start in range(0, len(codes), step):
-        distance[start : start + step] = _measure(metric, query, codes[start : start + step])
+        distance[start : start + step] = measure(metric, query, codes[start : start + step])
     row = np.argsort(distance, kind="stable")[:k]
     return distance[row], row

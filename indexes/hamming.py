@@ -9,7 +9,9 @@ from __future__ import annotations
 import faiss
 import numpy as np
 
-__all__ = ["nearest"]
+from mmfeat.indexes.threads import one_thread
+
+__all__ = ["measure", "nearest"]
 
 
 def nearest(codes: np.ndarray, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -24,15 +26,13 @@ def nearest(codes: np.ndarray, queries: np.ndarray, k: int) -> tuple[np.ndarray,
     heap.nh, heap.k = count, k
     heap.ids, heap.val = faiss.swig_ptr(row), faiss.swig_ptr(distance)
     arguments = (heap, faiss.swig_ptr(queries), faiss.swig_ptr(codes), len(codes), codes.shape[1], 1)
-    if count > 1:
-        faiss.hammings_knn_hc(*arguments)
-        return distance, row
     # FAISS parallelises over queries: for one query its thread team only costs (a wake-up every 65,536 codes).
     # The number of threads is a setting of the calling thread, so concurrent searches do not disturb each other.
-    threads = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(1)
-    try:
+    with one_thread(count == 1):
         faiss.hammings_knn_hc(*arguments)
-    finally:
-        faiss.omp_set_num_threads(threads)
     return distance, row
+
+
+def measure(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Bits that differ, int32, along the last axis of packed codes that broadcast."""
+    return np.bitwise_count(np.bitwise_xor(x, y)).sum(axis=-1, dtype=np.int32)

@@ -1,8 +1,15 @@
 """The index types: what their codes look like, and how one block of codes is scanned.
 
-A type is one entry of `KINDS`. Its exact codes are always stored (`codes.npy`, n rows); FAISS bytes are stored beside
-them only by types that have a structure worth keeping. The two flat types have none: the codes are mapped into memory
-and scanned where they lie, so opening an index of any size copies nothing.
+The exact codes of every type are stored (`codes.npy`, n rows); types with a structure have FAISS bytes beside them
+(`structures`). The two flat types have none: the codes are mapped into memory and scanned where they lie, so opening an
+index of any size copies nothing.
+
+    binary-flat                                     an exact scan of packed bits
+    binary-ivf, binary-ivf:256                      inverted lists; so many, or as many as fit the rows
+    binary-hnsw, binary-hnsw:16                     a graph with so many links a node (16)
+    float-flat                                      an exact scan of float32
+    float:IVF256,Flat   float:IVF,PQ16   float:OPQ16,PQ16   float:RaBitQ   float:HNSW32   …
+                                                    a factory string of FAISS; IVF without a number fits the rows
 
 Distances, smaller is nearer in every metric:
     hamming  number of different bits, int32
@@ -15,6 +22,7 @@ from __future__ import annotations
 
 import dataclasses
 import operator
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -22,19 +30,25 @@ import numpy as np
 
 from mmfeat.errors import DataError, ShapeError, UsageError
 
-__all__ = ["KINDS", "Kind", "as_codes", "as_count", "find_kind", "name_some", "scanner", "to_unit"]
+__all__ = ["KINDS", "Kind", "as_codes", "as_count", "faiss_metric", "find_kind", "name_some", "resolve", "scanner"]
+__all__ += ["measurer", "to_unit"]
 
 Scan = Callable[[np.ndarray, np.ndarray, int], tuple[np.ndarray, np.ndarray]]
+Measure = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
-    """An index type: the dtype of its codes, what they measure with (the first is the default), and its distances."""
+    """An index type: the dtype of its codes, what they measure with (the first is the default), and its distances.
+
+    factory: FAISS's string for the structure beside the codes; None for a flat type.
+    """
 
     name: str
     dtype: type[np.generic]
     distance: type[np.generic]
     metrics: tuple[str, ...]
+    factory: str | None = None
 
     def width(self, dim: int) -> int:
         """Columns of the codes: bytes of packed bits, or floats."""
@@ -49,12 +63,51 @@ KINDS = {
 
 def find_kind(name: str, metric: str | None = None) -> tuple[Kind, str]:
     """The type and its metric, or a UsageError that lists what there is."""
-    kind = KINDS.get(name)
+    kind = KINDS.get(name) or _structured(str(name))
     if kind is None:
-        raise UsageError(f"an index kind is one of {', '.join(KINDS)}", repr(name), "choose one of these")
+        there = ", ".join(KINDS)
+        raise UsageError(
+            f"an index kind is one of {there}, binary-ivf, binary-hnsw, or float:FACTORY",
+            repr(name),
+            "choose one of these; a factory string of FAISS is for example float:IVF256,PQ16",
+        )
     if metric is not None and metric not in kind.metrics:
         raise UsageError(f"{name} measures {' or '.join(kind.metrics)}", f"metric {metric!r}", "choose one of these")
     return kind, metric or kind.metrics[0]
+
+
+def _structured(name: str) -> Kind | None:
+    """A type with a structure, by its name; None where it has no such form."""
+    bits = re.fullmatch(r"binary-(ivf|hnsw)(?::([1-9][0-9]{0,5}))?", name)
+    if bits:
+        factory = f"BIVF{bits[2] or ''}" if bits[1] == "ivf" else f"BHNSW{bits[2] or 16}"
+        return dataclasses.replace(KINDS["binary-flat"], name=name, factory=factory)
+    floats = re.fullmatch(r"float:([A-Za-z][\w,()]{0,99})", name)
+    # FAISS's own ids and re-ranking are what segments and exact codes are for.
+    if floats and not re.search(r"IDMap|Refine|RFlat|(?:^|,)R[0-9(]", floats[1]):
+        return dataclasses.replace(KINDS["float-flat"], name=name, factory=floats[1])
+    return None
+
+
+def resolve(factory: str, rows: int) -> tuple[str, int]:
+    """The string for so many rows, and how many rows it takes to train it at least.
+
+    IVF without a number gets the power of two next below 4 sqrt(rows), with at least 39 rows a list.
+
+    >>> resolve("IVF,PQ16", 100_000), resolve("BIVF", 3_000), resolve("HNSW32", 10)
+    (('IVF1024,PQ16', 1024), ('BIVF64', 64), ('HNSW32', 1))
+    """
+    lists = max(1, min(int(4 * rows**0.5), rows // 39))
+    name = re.sub(r"IVF(?=,|$|_)", f"IVF{1 << (lists.bit_length() - 1)}", factory)
+    counts = [int(number) for number in re.findall(r"IVF([0-9]+)", name)]
+    return name, max([*counts, 256 if "PQ" in name else 1])
+
+
+def faiss_metric(metric: str) -> int:
+    """FAISS's number of a metric of floats; unit vectors are as near by cosine as by their product."""
+    import faiss
+
+    return int(faiss.METRIC_L2 if metric == "l2" else faiss.METRIC_INNER_PRODUCT)
 
 
 def scanner(kind: Kind, metric: str) -> Scan:
@@ -69,6 +122,17 @@ def scanner(kind: Kind, metric: str) -> Scan:
     from mmfeat.indexes.floats import nearest_by
 
     return nearest_by(metric)
+
+
+def measurer(kind: Kind, metric: str) -> Measure:
+    """The exact distances of this type along the last axis of two arrays that broadcast: (..., w), (..., w) → (...)."""
+    if kind.dtype is np.uint8:
+        from mmfeat.indexes.hamming import measure
+
+        return measure
+    from mmfeat.indexes.floats import measure_by
+
+    return measure_by(metric)
 
 
 def as_count(value: Any, rule: str, do: str) -> int:

@@ -1,4 +1,8 @@
-"""Searching a generation: every block of rows is scanned, rows that may not answer are left out, the rest is merged."""
+"""Searching a generation: every block of rows is scanned or asked through its structure, the rest is merged.
+
+A structure proposes rows; they are measured again on the exact codes and sorted by (distance, row). Scanned instead, so
+exact, are: filters that leave few rows, answers that a structure leaves short, and whatever asks for most of the rows.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +11,28 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mmfeat.indexes.kinds import Scan
+from mmfeat.indexes.kinds import Kind, Measure, Scan, measurer, scanner
+from mmfeat.indexes.structures import Effort, Structure
 
-__all__ = ["Block", "Hits", "restrict", "search_blocks"]
+__all__ = ["Block", "Hits", "Ways", "restrict", "search_blocks", "ways_of"]
+
+FEW = 4096  # rows that are scanned rather than looked for in a structure
+SHARE = 0.05  # of the rows of a block: a filter that leaves fewer has them scanned
+_MORE = 16  # rows proposed beyond k where the structure's own distances are exact
+_ELEMENTS = 1 << 21  # of a block of measuring
+
+
+class Ways(NamedTuple):
+    """How codes of a type are scanned and measured exactly, and the dtype of distances."""
+
+    scan: Scan
+    measure: Measure
+    distance: type[np.generic]
+
+
+def ways_of(kind: Kind, metric: str) -> Ways:
+    """For one type and metric."""
+    return Ways(scanner(kind, metric), measurer(kind, metric), kind.distance)
 
 
 class Hits(NamedTuple):
@@ -27,13 +50,14 @@ class Hits(NamedTuple):
 class Block(NamedTuple):
     """A contiguous run of rows: codes (n, w), the global row of the first, and which may answer.
 
-    keep: (n,) bool, or None when all do. kept: how many do.
+    keep: (n,) bool, or None when all do. kept: how many do. structure: over all n rows, if the segment has one.
     """
 
     start: int
     codes: np.ndarray
     keep: np.ndarray | None
     kept: int
+    structure: Structure | None = None
 
 
 def restrict(blocks: Sequence[Block], allowed: np.ndarray) -> list[Block]:
@@ -47,13 +71,16 @@ def restrict(blocks: Sequence[Block], allowed: np.ndarray) -> list[Block]:
     return out
 
 
-def search_blocks(scan: Scan, blocks: Sequence[Block], queries: np.ndarray, k: int, distance: type[np.generic]) -> Hits:
-    """The k nearest kept rows of all blocks to queries (q, w), equal to a stable sort by (distance, row)."""
+def search_blocks(ways: Ways, blocks: Sequence[Block], queries: np.ndarray, k: int, effort: Effort) -> Hits:
+    """The k nearest kept rows of all blocks to queries (q, w).
+
+    Where blocks are scanned the answer equals a stable sort by (distance, row).
+    """
     blocks = [block for block in blocks if block.kept]
     if not blocks or not len(queries):
         width = min(k, sum(block.kept for block in blocks))
-        return Hits(np.empty((len(queries), width), distance), np.empty((len(queries), width), np.int64))
-    found = [_search_block(scan, block, queries, min(k, block.kept)) for block in blocks]
+        return Hits(np.empty((len(queries), width), ways.distance), np.empty((len(queries), width), np.int64))
+    found = [_search_block(ways, block, queries, min(k, block.kept), effort) for block in blocks]
     if len(found) == 1:
         return found[0]
     near = np.concatenate([hits.distance for hits in found], axis=1)
@@ -63,16 +90,63 @@ def search_blocks(scan: Scan, blocks: Sequence[Block], queries: np.ndarray, k: i
     return Hits(np.take_along_axis(near, order, axis=1), np.take_along_axis(row, order, axis=1))
 
 
-def _search_block(scan: Scan, block: Block, queries: np.ndarray, k: int) -> Hits:
-    if block.keep is None:
-        distance, row = scan(block.codes, queries, k)
-    elif 2 * block.kept < len(block.codes):
-        distance, row = _among_kept(scan, block, queries, k)
+def _search_block(ways: Ways, block: Block, queries: np.ndarray, k: int, effort: Effort) -> Hits:
+    if block.structure is not None and not effort.exact and _worth(block, k):
+        distance, row = _proposed(ways, block, block.structure, queries, k, effort)
     else:
-        distance, row = _past_left_out(scan, block, queries, k)
+        distance, row = _scanned(ways.scan, block, queries, k)
     if block.start:
         row += block.start
     return Hits(distance, row)
+
+
+def _worth(block: Block, k: int) -> bool:
+    """Whether a structure finds more quickly, and well, what a scan would find."""
+    return block.kept > FEW and block.kept >= SHARE * len(block.codes) and 4 * k < block.kept
+
+
+def _scanned(scan: Scan, block: Block, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    if block.keep is None:
+        return scan(block.codes, queries, k)
+    if 2 * block.kept < len(block.codes):
+        return _among_kept(scan, block, queries, k)
+    return _past_left_out(scan, block, queries, k)
+
+
+def _proposed(
+    ways: Ways, block: Block, structure: Structure, queries: np.ndarray, k: int, effort: Effort
+) -> tuple[np.ndarray, np.ndarray]:
+    """Ask the structure, measure what it proposes, and scan for the queries that it leaves short of k."""
+    width = effort.candidates or (k + _MORE if structure.lossless else max(10 * k, 128))
+    if not effort.rerank:
+        width = k
+    near, row = structure.search(queries, min(max(width, k), len(block.codes)), effort, block.keep)
+    rough = structure.as_distance(near).astype(ways.distance)
+    near = _measured(ways, block.codes, queries, row) if effort.rerank else rough
+    missing = row < 0
+    order = np.argsort(np.where(missing, len(block.codes), row), axis=1, kind="stable")
+    near = np.where(missing, _last(ways.distance), near)
+    near, row = np.take_along_axis(near, order, axis=1), np.take_along_axis(row, order, axis=1)
+    order = np.argsort(near, axis=1, kind="stable")[:, :k]
+    near, row = np.take_along_axis(near, order, axis=1), np.take_along_axis(row, order, axis=1)
+    short = np.flatnonzero(np.count_nonzero(~missing, axis=1) < k)
+    if len(short):
+        near[short], row[short] = _scanned(ways.scan, block, queries[short], k)
+    return near, row
+
+
+def _last(dtype: type[np.generic]) -> float:
+    return np.iinfo(dtype).max if np.issubdtype(dtype, np.integer) else np.inf
+
+
+def _measured(ways: Ways, codes: np.ndarray, queries: np.ndarray, row: np.ndarray) -> np.ndarray:
+    """Exact distances (q, c) of the proposed rows (q, c); those of row -1 mean nothing."""
+    out = np.empty(row.shape, ways.distance)
+    step = max(1, _ELEMENTS // max(1, row.shape[1] * codes.shape[1]))
+    for start in range(0, len(queries), step):
+        part = slice(start, start + step)
+        out[part] = ways.measure(queries[part, None], codes[np.maximum(row[part], 0)])
+    return out
 
 
 def _among_kept(scan: Scan, block: Block, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:

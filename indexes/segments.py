@@ -1,6 +1,7 @@
 """Segments and tombstones: the immutable pieces that rows are made of.
 
     segments/seg-000007/codes.npy       (n, bytes) uint8 or (n, d) float32, what any tool reads
+    segments/seg-000007/structure.faiss beside them, if the type has a structure (`structures`)
     segments/seg-000007/parts.parquet   one row per vector: id, and the columns that were given
     tombstones/dead-000007.npy          (t,) int64, the rows that generation 7 buried
 
@@ -13,7 +14,7 @@ from __future__ import annotations
 import functools
 import io
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,9 @@ import pyarrow.parquet as pq
 
 from mmfeat.errors import DamagedError, ShapeError, UsageError
 from mmfeat.files import sync_folder, writing
-from mmfeat.indexes.kinds import name_some
+from mmfeat.indexes.kinds import Kind, name_some
 from mmfeat.indexes.manifest import Piece, record_files
+from mmfeat.indexes.structures import open_structure
 
 __all__ = ["Segment", "as_ids", "as_table", "join_schemas", "read_dead", "write_blocks", "write_dead"]
 __all__ += ["write_segment"]
@@ -76,9 +78,11 @@ def join_schemas(schemas: Sequence[pa.Schema]) -> pa.Schema:
         raise UsageError("a column of parts keeps its type", str(error), "convert the column") from error
 
 
-def write_segment(root: Path, generation: int, codes: np.ndarray, table: pa.Table) -> Piece:
-    """Write codes (n, w) and their parts durably; nothing refers to them yet."""
-    return write_blocks(root, generation, codes.shape, codes.dtype, [codes], [table])
+def write_segment(
+    root: Path, generation: int, codes: np.ndarray, table: pa.Table, structure: Callable[[Path], list[Path]]
+) -> Piece:
+    """Write codes (n, w) and their parts durably; nothing refers to them yet. structure: see `structures.structure_of`."""
+    return write_blocks(root, generation, codes.shape, codes.dtype, [codes], [table], structure)
 
 
 def write_blocks(
@@ -88,6 +92,7 @@ def write_blocks(
     dtype: np.dtype,
     codes: Iterable[np.ndarray],
     parts: Iterable[pa.Table],
+    structure: Callable[[Path], list[Path]],
 ) -> Piece:
     """The same from blocks as they come: codes of this shape (n, w) in all, at least one table of parts, n rows in all.
 
@@ -105,8 +110,9 @@ def write_blocks(
     with writing(folder / "parts.parquet") as file, pq.ParquetWriter(file, first.schema) as writer:
         for table in itertools.chain([first], tables):
             writer.write_table(table.combine_chunks(), row_group_size=max(len(table), 1))
+    more = structure(folder)
     sync_folder(folder.parent)
-    files = record_files(root, [folder / "codes.npy", folder / "parts.parquet"])
+    files = record_files(root, [folder / "codes.npy", folder / "parts.parquet", *more])
     return Piece(folder.relative_to(root).as_posix(), shape[0], files)
 
 
@@ -136,9 +142,11 @@ def read_dead(root: Path, piece: Piece) -> np.ndarray:
 class Segment:
     """One opened segment: its codes (n, w), and its ids and parts when they are asked for."""
 
-    def __init__(self, root: Path, piece: Piece, dtype: type[np.generic], width: int) -> None:
+    def __init__(self, root: Path, piece: Piece, kind: Kind, metric: str, dim: int) -> None:
         folder = root / piece.path
+        dtype, width = kind.dtype, kind.width(dim)
         self.piece = piece
+        self.structure = open_structure(folder, kind, metric)
         self.codes = _load(folder / "codes.npy")
         if self.codes.shape != (piece.rows, width) or self.codes.dtype != dtype:
             raise DamagedError(

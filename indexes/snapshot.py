@@ -15,9 +15,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mmfeat.errors import DamagedError, ShapeError, UsageError
-from mmfeat.indexes.kinds import find_kind, name_some, scanner
+from mmfeat.indexes.kinds import find_kind, name_some
 from mmfeat.indexes.manifest import Current, Manifest, read_current, read_manifest
-from mmfeat.indexes.search import Block, restrict
+from mmfeat.indexes.search import Block, restrict, ways_of
 from mmfeat.indexes.segments import SMALL, Segment, as_ids, join_schemas, read_dead
 from mmfeat.indexes.verify import check_pieces
 
@@ -51,16 +51,17 @@ class Snapshot:
         self.root, self.current, self.manifest = root, current, manifest
         self.kind, self.metric = find_kind(manifest.kind, manifest.metric)
         have = {segment.piece.path: segment for segment in known}
-        width = self.kind.width(manifest.dim)
         self.segments = [
-            have.get(piece.path) or Segment(root, piece, self.kind.dtype, width) for piece in manifest.segments
+            have.get(piece.path) or Segment(root, piece, self.kind, self.metric, manifest.dim)
+            for piece in manifest.segments
         ]
         self.starts = np.cumsum([0, *(piece.rows for piece in manifest.segments)], dtype=np.int64)
         self.rows, self.alive = manifest.rows, manifest.rows - manifest.dead
         # Read now, not when needed: an index replaced meanwhile would take the file away.
         dead = [read_dead(root, piece) for piece in manifest.tombstones]
         self.dead = np.concatenate(dead) if dead else np.empty(0, np.int64)
-        self.scan = scanner(self.kind, self.metric)
+        self.ways = ways_of(self.kind, self.metric)
+        self.filtered: dict[str, list[Block]] = {}  # by text of `where`, see `filters`
 
     @functools.cached_property
     def living(self) -> np.ndarray:
@@ -75,7 +76,7 @@ class Snapshot:
         runs: list[list[Segment]] = []
         size = 0
         for segment in self.segments:
-            small = segment.codes.nbytes <= SMALL
+            small = segment.codes.nbytes <= SMALL and segment.structure is None
             if not small or not size or size + segment.codes.nbytes > _JOINED:
                 runs.append([])
                 size = 0
@@ -84,7 +85,7 @@ class Snapshot:
         blocks, start = [], 0
         for run in runs:
             codes = run[0].codes if len(run) == 1 else np.concatenate([segment.codes for segment in run])
-            blocks.append(Block(start, codes, None, len(codes)))
+            blocks.append(Block(start, codes, None, len(codes), run[0].structure))
             start += len(codes)
         return restrict(blocks, self.living) if len(self.dead) else blocks
 

@@ -29,14 +29,17 @@ import pyarrow.compute as pc
 
 from mmfeat.errors import ShapeError, UsageError
 from mmfeat.files import hold_lock
+from mmfeat.indexes import asking
 from mmfeat.indexes.compaction import merge
 from mmfeat.indexes.extras import put_extras, sweep
 from mmfeat.indexes.generations import prune, unpruned, walk_back
 from mmfeat.indexes.kinds import as_codes, as_count, to_unit
 from mmfeat.indexes.manifest import differs, read_current, switch_to
-from mmfeat.indexes.search import Hits, search_blocks
+from mmfeat.indexes.ranges import Balls
+from mmfeat.indexes.search import Hits
 from mmfeat.indexes.segments import as_ids, as_table, join_schemas, write_dead, write_segment
 from mmfeat.indexes.snapshot import Snapshot, load_snapshot
+from mmfeat.indexes.structures import Effort, structure_of
 from mmfeat.indexes.verify import check_contents, verify_index
 
 __all__ = ["Extras", "Index", "open_index"]
@@ -217,7 +220,8 @@ class Index:
             return {}
         if snapshot.metric == "cosine":
             codes = to_unit(codes)
-        return {"segments": (*snapshot.manifest.segments, write_segment(self.path, number, codes, table))}
+        piece = write_segment(self.path, number, codes, table, structure_of(snapshot.kind, snapshot.metric))
+        return {"segments": (*snapshot.manifest.segments, piece)}
 
     def compact(self, keep: int = 2, *, extras: Extras | None = None, drop: Sequence[str] = ()) -> None:
         """Merge all segments into one without the removed rows, and keep only the last `keep` generations.
@@ -245,28 +249,35 @@ class Index:
         check_contents(self.path, [piece])
         return self.path / piece.path
 
-    def search(self, queries: Any, k: int = 10, *, allow: Any = None) -> Hits:
-        """The k nearest living rows to each query, exactly, in the order of (distance, row).
+    def search(
+        self, queries: Any, k: int = 10, *, allow: Any = None, where: str | None = None, effort: Effort | None = None
+    ) -> Hits:
+        """The k nearest living rows to each query, in the order of (distance, row); exactly, in a flat type.
 
         queries: (q, bytes) uint8 or (q, d) float32, as for `add`. allow: which rows may answer, a bool mask over all
         rows (those of `info_dict()["rows"]`, dead ones included) or a sequence of ids (unknown ones allow nothing).
+        where: a condition on the columns of the parts, see `filters`. effort: how hard types with a structure try.
         Returns `Hits` of width min(k, rows that may answer).
         """
-        snapshot = self.snapshot
-        queries = as_codes(snapshot.kind, snapshot.manifest.dim, queries)
-        k = as_count(k, "k is a whole number of at least 1", "ask for one neighbour or more")
-        if snapshot.metric == "cosine":
-            queries = to_unit(queries)
-        blocks = snapshot.blocks if allow is None else snapshot.allowed_blocks(allow)
-        return search_blocks(snapshot.scan, blocks, queries, k, snapshot.kind.distance)
+        return asking.search(self.snapshot, queries, k, allow, where, effort or Effort())
 
-    def search_ids(self, ids: Sequence[str] | pa.Array, k: int = 10, *, allow: Any = None) -> Hits:
+    def within(self, queries: Any, radius: float, *, allow: Any = None, where: str | None = None) -> Balls:
+        """All living rows at a distance of at most `radius` (bits, or a distance of floats), exactly, in every type."""
+        return asking.within(self.snapshot, queries, radius, allow, where)
+
+    def search_together(
+        self, queries: Any, k: int = 10, *, how: str = "mean", allow: Any = None, where: str | None = None
+    ) -> Hits:
+        """The k rows nearest to all queries together, exactly: one answer (1, k'); how: "mean" or "min" of the distances."""
+        return asking.together(self.snapshot, queries, k, how, allow, where)
+
+    def search_ids(self, ids: Sequence[str] | pa.Array, k: int = 10, **more: Any) -> Hits:
         """`search` with items of the index as queries; each finds itself too. UsageError: ids that are not alive."""
         names = as_ids(ids, unique=False)
         once = names.unique()
         places = pc.index_in(names, value_set=once).to_numpy()
         snapshot = self.snapshot
-        return self.search(snapshot.codes_at(snapshot.known_rows(once)[places]), k, allow=allow)
+        return self.search(snapshot.codes_at(snapshot.known_rows(once)[places]), k, **more)
 
     def ids_at(self, rows: Any) -> list[str]:
         """The ids of rows (n,), for example `hits.row[0]`."""
