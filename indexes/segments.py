@@ -158,7 +158,8 @@ class Segment:
         small = path.stat().st_size <= SMALL
         self._source = pa.py_buffer(path.read_bytes()) if small else pa.memory_map(str(path)).read_buffer()
 
-    def _read(self, columns: list[str] | None) -> pa.Table:
+    def read(self, columns: list[str] | None) -> pa.Table:
+        """These columns of the parts table (n rows), or all."""
         try:
             return pq.read_table(pa.BufferReader(self._source), columns=columns)
         except (pa.ArrowException, OSError) as error:
@@ -168,13 +169,13 @@ class Segment:
     @functools.cached_property
     def ids(self) -> pa.Array:
         """The ids of all rows (n,), dead ones included."""
-        column = self._read(["id"])["id"].cast(pa.large_string())
+        column = self.read(["id"])["id"].cast(pa.large_string())
         return column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks)
 
     @functools.cached_property
     def parts(self) -> pa.Table:
         """The parts table (n rows)."""
-        return self._read(None)
+        return self.read(None)
 
     def read_blocks(self, rows: int, columns: list[str] | None = None) -> Iterator[pa.Table]:
         """The parts table in pieces of at most so many rows."""
