@@ -1,36 +1,35 @@
-"""Extraction: every file of a folder to one row of features, in parts that are each written once.
+"""Extraction: every picture of a table to one row of features, in parts that are each written once (`shards`).
 
-A features folder holds
-
-    features.json                 the model's sha256, the width, the kind of the numbers
-    parts/part-00042.npy          features of a part's items, float32 (n, d), float16, or packed bits uint8
-    parts/part-00042.parquet      id, part fields (t0, t1, x, y, w, h: null for whole items), shard, row
-    parts/part-00042.json         the receipt: sha256 of the two, and the status of every item of the part
-    items.parquet                 all items with their final status, written last
-
-A part with a receipt is done: a rerun makes what is missing.
+A part with a receipt is done: a rerun makes what is missing. Where files have come, gone or changed since, the features of
+all others are taken from the parts that are there, and the folder ends as if it had been made anew, to the byte.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import os
+import shutil
+import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
-from mmfeat.errors import MismatchError, SettingsError, UsageError
-from mmfeat.files import (
-    canonical_json,
-    check_writable,
-    hold_lock,
-    read_json,
-    sha256_bytes,
-    sha256_file,
-    write_json,
-    writing,
+from mmfeat.errors import DamagedError, MismatchError, SettingsError, UsageError
+from mmfeat.files import check_writable, read_json, write_json
+from mmfeat.pipelines.merging import Extraction, finish
+from mmfeat.pipelines.shards import (
+    Part,
+    Pool,
+    check_part,
+    cut,
+    earlier,
+    failed_before,
+    fingerprint,
+    hold,
+    name_of,
+    settle,
+    write_part,
 )
 
 if TYPE_CHECKING:
@@ -41,6 +40,7 @@ if TYPE_CHECKING:
 __all__ = ["Encoded", "Extraction", "counted_on", "encode_items", "extract", "parts_table", "read_features", "settle"]
 
 PART = 4096
+FORMAT = "mmfeat features 2"
 
 
 class Encoded(NamedTuple):
@@ -50,22 +50,6 @@ class Encoded(NamedTuple):
     features: np.ndarray
     failures: dict[int, str]
     sha256: dict[int, str]
-
-
-@dataclasses.dataclass(frozen=True)
-class Extraction:
-    """What an extraction ended in: counts by status, and how many failed that had not failed before."""
-
-    path: Path
-    done: int
-    failed: int
-    skipped: int
-    new_failures: int
-
-    @property
-    def exit_code(self) -> int:
-        """0 all well, 1 some items newly failed, 3 nothing could be read."""
-        return 3 if not self.done else 1 if self.new_failures else 0
 
 
 def counted_on(report: Report | None, base: int, whole: int) -> Report | None:
@@ -118,117 +102,179 @@ def extract(
     path: str | os.PathLike[str],
     *,
     dtype: str | None = None,
+    part: int | None = None,
+    shard: tuple[int, int] | None = None,
+    retry_failed: bool = False,
     report: Report | None = None,
 ) -> Extraction:
     """Write the features of all pictures of a table. Called again on the same folder it makes what is missing.
 
     dtype: "bits" (the default of a hash), "float32" (the default otherwise) or "float16".
-    BusyError: another process is at it.
+    part: pictures a part, 4,096 unless told; a folder keeps what it was begun with.
+    shard: (k, n) with k from 1 to n: only every n-th part, from the k-th on. `merging.merge` joins them. The table must be
+        the one the folder was begun with: `found.parquet` in it.
+    retry_failed: read files again that failed before and have not changed since.
+
+    Files that are new or have changed (id, bytes, mtime) are read, all others are not. MismatchError: the folder is of another
+    model. BusyError: another process is at it.
     """
     dtype = dtype or ("bits" if model.hash else "float32")
     if dtype not in ("bits", "float32", "float16") or (dtype == "bits" and not model.hash):
         raise SettingsError('features are "float32", "float16", or "bits" of a hash', dtype, "choose one of these")
+    if part is not None and part < 1:
+        raise SettingsError("a part holds at least one picture", str(part), "leave it out for 4,096")
     folder = Path(path)
-    _begin(folder, model, items, dtype)
-    before = _failed_before(folder)
-    with hold_lock(folder / ".lock"):
-        for aside in (folder / "parts").glob(".*.tmp"):  # of a run that was killed
-            aside.unlink()
-        pictures = len(items.images)
-        for number, rows in enumerate(_cut(items.images)):
-            receipt = folder / "parts" / f"part-{number:05}.json"
-            if not receipt.exists():
-                part = counted_on(report, number * PART, pictures)
-                write_json(receipt, _write_part(receipt.with_suffix(""), number, model, items, rows, dtype, part))
-            items = settle(items, rows, *_outcome(read_json(receipt)))
-        items.write(folder / "items.parquet")
-    failed = {
-        item for item, status in zip(items.ids, items.table["status"].to_pylist(), strict=True) if status == "failed"
-    }
-    return Extraction(folder, items.count("done"), len(failed), items.count("skipped"), len(failed - before))
+    wanted = {"format": FORMAT, "model": model.sha256, "dtype": dtype, "items": fingerprint(items)}
+    _begin(folder, items, {**wanted, "part": part or PART})
+    with hold(folder, shard):
+        size = _go_on(folder, items, wanted if part is None else {**wanted, "part": part}, shard)
+        return _Run(model, items, folder, dtype, cut(items.images, size), shard, retry_failed, report).run()
 
 
-def settle(items: Items, rows: np.ndarray, failures: dict[int, str], sha256: dict[int, str]) -> Items:
-    """The table with the outcome of these rows: "failed" with its reason, or "done"."""
-    return items.with_status(
-        rows,
-        ["failed" if int(row) in failures else "done" for row in rows],
-        [failures.get(int(row)) for row in rows],
-        [sha256.get(int(row)) for row in rows],
-    )
-
-
-def _cut(rows: np.ndarray) -> list[np.ndarray]:
-    return [rows[first : first + PART] for first in range(0, len(rows), PART)]
-
-
-def _failed_before(folder: Path) -> set[str]:
-    """The ids that had failed when the folder was last finished."""
-    from mmfeat.media.items import Items
-
-    path = folder / "items.parquet"
-    if not path.exists():
-        return set()
-    table = Items.read(path, folder).table
-    return {
-        item
-        for item, status in zip(table["id"].to_pylist(), table["status"].to_pylist(), strict=True)
-        if status == "failed"
-    }
-
-
-def _begin(folder: Path, model: Model, items: Items, dtype: str) -> None:
-    """Make the folder, or check that it was begun with the same model and pictures."""
-    table = items.table.select(["id", "bytes", "mtime_ns"]).take(items.images)
-    wanted = {
-        "format": "mmfeat features 1",
-        "model": model.sha256,
-        "dtype": dtype,
-        "part": PART,
-        "items": sha256_bytes(canonical_json([column.to_pylist() for column in table.columns])),
-    }
+def _begin(folder: Path, items: Items, described: dict[str, Any]) -> None:
+    """Make the folder, whole or not at all; somebody else may be quicker."""
     check_writable(folder)
-    if folder.exists() and any(folder.iterdir()):
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
+    if folder.exists():
         if not (folder / "features.json").is_file():
             raise UsageError("what exists is never overwritten unasked", str(folder), "choose another name")
-        found = read_json(folder / "features.json")
-        for name, value in wanted.items():
-            if found.get(name) != value:
-                raise MismatchError(
-                    f"{folder} goes on with the {name} it was begun with",
-                    "pictures that are others or have changed" if name == "items" else f"{value}",
-                    "choose another folder, or delete this one",
-                )
-    (folder / "parts").mkdir(parents=True, exist_ok=True)
-    write_json(folder / "features.json", wanted)
+        return
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    aside = folder.parent / f".{folder.name[:80]}.{uuid.uuid4().hex}.tmp"
+    aside.mkdir()
+    try:
+        (aside / "parts").mkdir()
+        items.write(aside / "found.parquet")
+        write_json(aside / "features.json", described)
+        os.rename(aside, folder)  # refused where there is a folder that is not empty: no other shard's is replaced
+    except OSError:
+        if not (folder / "features.json").is_file():
+            raise
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
 
 
-def _write_part(
-    stem: Path, number: int, model: Model, items: Items, rows: np.ndarray, dtype: str, report: Report | None
-) -> dict[str, Any]:
-    """Write the features and the table of a part; its receipt, which the caller writes last."""
-    import pyarrow.parquet as pq
+def _go_on(folder: Path, items: Items, wanted: dict[str, Any], shard: tuple[int, int] | None) -> int:
+    """Check that the folder was begun with the same model, and bring it to this table; how many pictures a part has."""
+    found = read_json(folder / "features.json")
+    for name, value in wanted.items():
+        if name != "items" and found.get(name) != value:
+            raise MismatchError(
+                f"{folder} goes on with the {name} it was begun with",
+                f"{value}",
+                "choose another folder, or delete this one",
+            )
+    if found["items"] != wanted["items"]:
+        if shard is not None:
+            raise MismatchError(
+                f"shards of {folder} go on with the items it was begun with",
+                "pictures or labels that are others or have changed",
+                f"give {folder / 'found.parquet'} as data, or extract once without --shard",
+            )
+        _set_aside(folder)
+        items.write(folder / "found.parquet")
+        write_json(folder / "features.json", {**found, **wanted})
+    elif shard is None:
+        items.write(folder / "found.parquet")  # files that are no pictures may have come or gone
+    (folder / "parts").mkdir(exist_ok=True)
+    return int(found["part"])
 
-    from mmfeat.arrays import pack_bits
 
-    encoded = encode_items(model, items, rows, report)
-    values = pack_bits(encoded.features) if dtype == "bits" else encoded.features.astype(dtype)
-    with writing(stem.with_suffix(".npy")) as file:
-        np.save(file, values, allow_pickle=False)
-    with writing(stem.with_suffix(".parquet")) as file:
-        pq.write_table(parts_table(items, encoded.rows, number), file)
-    return {
-        "rows": len(encoded.rows),
-        "npy": sha256_file(stem.with_suffix(".npy")),
-        "parquet": sha256_file(stem.with_suffix(".parquet")),
-        "failed": {str(row): reason for row, reason in sorted(encoded.failures.items())},
-        "sha256": {str(row): value for row, value in sorted(encoded.sha256.items())},
-    }
+def _set_aside(folder: Path) -> None:
+    """Parts of another table become earlier ones, which lend what has not changed."""
+    if any((folder / "parts").glob("part-*.json")):
+        last = max((int(old.name.rpartition("-")[2]) for old in earlier(folder)), default=0)
+        aside = folder / f"earlier-{last + 1:04}"
+        os.rename(folder / "parts", aside)
+        if (folder / "items.parquet").exists():
+            os.rename(folder / "items.parquet", aside / "items.parquet")
 
 
-def _outcome(receipt: dict[str, Any]) -> tuple[dict[int, str], dict[int, str]]:
-    """Failures and checksums by row, as a receipt keeps them."""
-    return tuple({int(row): text for row, text in receipt[name].items()} for name in ("failed", "sha256"))  # type: ignore[return-value]
+class _Run:
+    """One process's work on a features folder."""
+
+    def __init__(
+        self, model: Model, items: Items, folder: Path, dtype: str, plan: list[np.ndarray], shard: tuple[int, int] | None,
+        retry: bool, report: Report | None,
+    ) -> None:  # fmt: skip
+        self.model, self.items, self.folder, self.dtype, self.plan = model, items, folder, dtype, plan
+        self.shard, self.retry, self.report = shard, retry, report
+        self.pool = Pool([path.with_suffix("") for old in earlier(folder) for path in sorted(old.glob("part-*.json"))])
+        self.made = 0
+
+    def run(self) -> Extraction:
+        """Make the parts that are missing; a whole run ends in `finish`."""
+        first, step = (self.shard[0] - 1, self.shard[1]) if self.shard else (0, 1)
+        numbers = range(first, len(self.plan), step)
+        parts: dict[int, Part] = {}
+        repaired = []
+        whole, base = sum(len(self.plan[number]) for number in numbers), 0
+        for number in numbers:
+            stem, rows = self.folder / "parts" / name_of(number), self.plan[number]
+            for aside in stem.parent.glob(f".{stem.name}.*.tmp"):  # of a run that was killed
+                aside.unlink()
+            parts[number], damaged = self.part(stem, number, rows, base, whole)
+            repaired += [stem.name] if damaged else []
+            base += len(rows)
+        if self.shard is None:
+            return finish(self.folder, self.items, self.plan, parts, self.made, tuple(repaired))
+        failed = [row for part in parts.values() for row in part.failures]
+        ids = {self.items.table["id"][row].as_py() for row in failed} - failed_before(self.folder)
+        return Extraction(self.folder, whole - len(failed), len(failed), 0, len(ids), self.made, tuple(repaired), False)
+
+    def part(self, stem: Path, number: int, rows: np.ndarray, base: int, whole: int) -> tuple[Part, bool]:
+        """One part, made if it has to be; and whether it was damaged."""
+        try:
+            part = check_part(stem, self.items, rows)
+        except (FileNotFoundError, DamagedError) as error:
+            return self.make(stem, number, rows, self.pool, base, whole), isinstance(error, DamagedError)
+        if self.retry and part.failures:
+            part = self.make(stem, number, rows, Pool([stem]), base, whole)
+        return part, False
+
+    def make(self, stem: Path, number: int, rows: np.ndarray, pool: Pool, base: int, whole: int) -> Part:
+        """Write one part: what the pool has is taken from it, the rest is encoded."""
+        place = pool.find(self.items, rows)
+        part = self._known_failures(rows[place < 0], pool)
+        missing = np.array(
+            [row for row, at in zip(rows, place, strict=True) if at < 0 and int(row) not in part.failures], np.int64
+        )
+        values: dict[int, np.ndarray] = {}
+        width, kind = pool.width, np.dtype(np.uint8 if self.dtype == "bits" else self.dtype)
+        if len(missing):
+            encoded = encode_items(self.model, self.items, missing, counted_on(self.report, base, whole))
+            features = self._as_kept(encoded.features)
+            width = features.shape[1:]
+            values |= zip(map(int, encoded.rows), features, strict=True)
+            part.failures.update(encoded.failures)
+            part.sha256.update(encoded.sha256)
+            self.made += len(missing)
+        if (place >= 0).any():
+            kept, sha = pool.take(place[place >= 0])
+            values |= zip(map(int, rows[place >= 0]), kept, strict=True)
+            part.sha256.update(
+                (int(row), one) for row, one in zip(rows[place >= 0], sha, strict=True) if one is not None
+            )
+        good = np.array([row for row in rows if int(row) in values], np.int64)
+        block = np.stack([values[int(row)] for row in good]) if len(good) else np.zeros((0, *width), kind)
+        write_part(stem, parts_table(self.items, good, number), block, self.items, rows, part)
+        return part
+
+    def _known_failures(self, rows: np.ndarray, pool: Pool) -> Part:
+        """What is known of files that failed and have not changed; nothing where they are to be tried again."""
+        part = Part({}, {})
+        if pool.failed and not self.retry:
+            for row, facts in zip(rows, self.items.table.take(rows).to_pylist(), strict=True):
+                if (said := pool.failure(facts["id"], facts["bytes"], facts["mtime_ns"])) is not None:
+                    part.failures[int(row)] = said["reason"]
+                    part.sha256.update({int(row): said["sha256"]} if said["sha256"] is not None else {})
+        return part
+
+    def _as_kept(self, features: np.ndarray) -> np.ndarray:
+        from mmfeat.arrays import pack_bits
+
+        return pack_bits(features) if self.dtype == "bits" else features.astype(self.dtype)
 
 
 def read_features(path: str | os.PathLike[str]) -> tuple[list[str], np.ndarray]:

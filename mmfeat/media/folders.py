@@ -18,7 +18,8 @@ from mmfeat.media.ids import make_id
 __all__ = ["check", "entries", "is_own", "read_file"]
 
 #: Names that tell a folder mmfeat wrote: a model, features, an index.
-_OWN = ({"model.json", "model.safetensors"}, {"features.json", "parts"}, {"current.json", "generations", "lock"})
+_OWN = ({"model.json", "model.safetensors"}, {"features.json", "parts"}, {"features.json", "found.parquet"})
+_OWN += ({"current.json", "generations", "lock"},)
 _AT_ONCE = 1 << 26  # larger files (bytes) are hashed and decoded from disk instead of from memory
 
 

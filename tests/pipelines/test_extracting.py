@@ -99,7 +99,9 @@ def test_another_model_other_items_and_foreign_folders_are_refused(folder: Path,
     with pytest.raises(MismatchError, match="the model it was begun with"):
         extract(other, items, tmp_path / "f")
     with pytest.raises(MismatchError, match="the items it was begun with"):
-        extract(model, items.select(np.arange(5)), tmp_path / "f")
+        extract(model, items.select(np.arange(5)), tmp_path / "f", shard=(1, 2))
+    with pytest.raises(MismatchError, match="the part it was begun with"):
+        extract(model, items, tmp_path / "f", part=5)
     with pytest.raises(UsageError, match="never overwritten"):
         extract(model, items, folder)
     with pytest.raises(SettingsError, match="of a hash"):
