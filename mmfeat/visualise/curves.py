@@ -51,7 +51,8 @@ def line_chart(
     _check(title, series, len(x))
     low, high, ticks = _axis([value for values in series.values() for value in values])
     left = 16 + _CHARACTER * max(len(_number(tick)) for tick in ticks)
-    right = WIDTH - 16 - _CHARACTER * max(len(visible(name)) + 7 for name in series)
+    ends = {name: len(visible(name)) + max(7, 3 + len(_number(values[-1]))) for name, values in series.items()}
+    right = WIDTH - 16 - _CHARACTER * max(ends.values())
     top, bottom = (34.0 if y_label else 14.0), HEIGHT - (50.0 if x_label else 30.0)
     step = (right - left) / max(len(x) - 1, 1)
 
@@ -66,12 +67,14 @@ def line_chart(
         parts.append(_text(left + i * step, bottom + 20, str(name), "middle"))
     if x_label:
         parts.append(_text((left + right) / 2, bottom + 42, x_label, "middle"))
-    ends = _spread([y_of(values[-1]) for values in series.values()], FONT + 3)
+    heights = _spread([y_of(values[-1]) for values in series.values()], FONT + 3)
     for i, (name, values) in enumerate(series.items()):
         points = [(left + j * step, y_of(value)) for j, value in enumerate(values)]
         parts.append(_line(points, i))
         parts.append(
-            _text(right + 12, ends[i] + 5, f"{name} {_number(values[-1])}", "start", _COLOURS[min(i, 1)], strong=i == 0)
+            _text(
+                right + 12, heights[i] + 5, f"{name} {_number(values[-1])}", "start", _COLOURS[min(i, 1)], strong=i == 0
+            )
         )
     told = "; ".join(
         f"{name}: " + ", ".join(f"{at} {_number(value)}" for at, value in zip(x, values, strict=True))

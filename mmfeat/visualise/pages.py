@@ -20,6 +20,7 @@ from mmfeat.visualise.sections import (
     HeatPair,
     HeatSection,
     Section,
+    SheetSection,
     StripSection,
     TableSection,
     TextSection,
@@ -116,6 +117,8 @@ def _section(section: Section) -> dict[str, Any]:
         }
     if isinstance(section, ChartSection):
         return shown | {"kind": "chart", "svg": section.svg}
+    if isinstance(section, SheetSection):
+        return shown | {"kind": "sheet", "sheet": view(section.image, section.alt)}
     return shown | {"kind": "table"} | _table(section)
 
 

@@ -8,7 +8,16 @@ from dataclasses import dataclass, field
 from mmfeat.visualise.curves import Svg
 from mmfeat.visualise.results import QueryResult
 
-__all__ = ["ChartSection", "HeatPair", "HeatSection", "Section", "StripSection", "TableSection", "TextSection"]
+__all__ = [
+    "ChartSection",
+    "HeatPair",
+    "HeatSection",
+    "Section",
+    "SheetSection",
+    "StripSection",
+    "TableSection",
+    "TextSection",
+]
 
 
 @dataclass(frozen=True)
@@ -72,4 +81,14 @@ class TableSection:
     rows: Sequence[Sequence[object]]
 
 
-Section = TextSection | HeatSection | StripSection | ChartSection | TableSection
+@dataclass(frozen=True)
+class SheetSection:
+    """A sheet of small pictures of `mmfeat.visualise.filters`, shown pixel by pixel. alt: words for those who cannot see it."""
+
+    title: str
+    text: str
+    image: bytes
+    alt: str
+
+
+Section = TextSection | HeatSection | StripSection | ChartSection | TableSection | SheetSection
