@@ -22,7 +22,7 @@ _HOME = {
     "SpectralHash": "spectral",
     "Vlad": "vlad",
     "Zca": "whitening",
-    "dbn": "dbn",
+    "dbn": "belief_net",
     "itq_hash": "itq",
     "spectral_hash": "spectral",
 }

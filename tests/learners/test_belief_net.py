@@ -15,7 +15,7 @@ from sklearn.datasets import load_digits
 import mmfeat
 from mmfeat.errors import SettingsError, ShapeError
 from mmfeat.learners import boltzmann
-from mmfeat.learners.dbn import count_parameters, dbn, generate, transpose, unroll
+from mmfeat.learners.belief_net import count_parameters, dbn, generate, transpose, unroll
 from mmfeat.learners.gaussian_rbm import GaussianRbm
 from mmfeat.learners.rbm import Rbm, RbmState
 
@@ -161,3 +161,10 @@ def test_what_is_no_net_is_refused() -> None:
         unroll((Rbm(), Pca(2), Rbm()), (None, None, None))
     with pytest.raises(ShapeError, match="hidden=5"):
         transpose(machine(5, 4, 0)[1], Rbm(hidden=7), KEY)
+
+
+def test_the_name_stays_that_of_the_function() -> None:
+    """`mmfeat.learners.dbn` would become a module of that name the moment it is imported."""
+    from mmfeat.learners import dbn as found
+
+    assert found is dbn
