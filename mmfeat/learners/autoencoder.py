@@ -177,8 +177,15 @@ class Autoencoder(Learner):
 
     def encode(self, state: AutoencoderState, x: Array) -> Array:
         """Rows (n, d) to codes (n, code) float32; of a binary autoencoder the standardised logits, bit = value > 0."""
-        z = self._logits(self._merge(state.params), rows_of(x))
-        return self._standardise(z, state.mean, state.variance) if self.hash else self._squash(z)
+        return (
+            self.standardised(state, x)
+            if self.hash
+            else self._squash(self._logits(self._merge(state.params), rows_of(x)))
+        )
+
+    def standardised(self, state: AutoencoderState, x: Array) -> Array:
+        """Rows (n, d) to the code's logits (n, code), mean 0 and deviation 1 over what it was trained on, whatever the kind."""
+        return self._standardise(self._logits(self._merge(state.params), rows_of(x)), state.mean, state.variance)
 
     def decode(self, state: AutoencoderState, codes: Array) -> Array:
         """Codes (n, code) to rows (n, d). Of a binary autoencoder anything goes whose bits are value > 0."""
