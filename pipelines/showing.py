@@ -93,13 +93,19 @@ def _shape(model: Model, given: Shape | None, own: Shape | None) -> Shape | None
     if given is None:
         return own
     if own is not None and own != given:
-        raise UsageError(f"this model sees pictures of {own}", f"--shape {given}", "leave --shape out")
+        raise UsageError(f"this model sees pictures of {_said(own)}", f"--shape {_said(given)}", "leave --shape out")
     values = int(np.prod(model.forms[0]["x"][0])) if model.forms[0] else None
     if own is None and values is None:
         raise UsageError("a shape is of rows", "a model of pictures that have no one shape", "leave --shape out")
     if own is None and values != int(np.prod(given)):
-        raise ShapeError(f"this model takes rows of {values} values", f"--shape {given}", "give height x width of them")
+        raise ShapeError(
+            f"this model takes rows of {values} values", f"--shape {_said(given)}", "give the height and width of them"
+        )
     return given
+
+
+def _said(shape: Shape) -> str:
+    return "x".join(map(str, shape))
 
 
 def _source(model: Model, data: Any, seed: int, report: Report | None) -> Source:

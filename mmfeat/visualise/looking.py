@@ -35,11 +35,24 @@ def filters_of(stage: Any, state: Any) -> np.ndarray | None:
         return np.asarray(stage.filters(state), np.float32)
     if hasattr(stage, "affine"):
         return np.asarray(stage.affine(state)[1], np.float32).T
-    layers = getattr(state, "params", None)
-    if isinstance(layers, dict) and "kernel" in layers.get("encoder", {}).get("layer0", {}):
-        return np.asarray(layers["encoder"]["layer0"]["kernel"], np.float32).T
-    if hasattr(state, "weights") and hasattr(state, "visible"):  # a Boltzmann machine
-        return np.asarray(state.weights, np.float32).T
+    if hasattr(state, "weights") and hasattr(
+        state, "visible"
+    ):  # a Boltzmann machine; of real rows, in units of their deviations
+        deviation = np.exp(np.asarray(getattr(state, "deviation", 0.0), np.float32))
+        return np.asarray(state.weights, np.float32).T / deviation
+    return _first_kernel(state.params) if hasattr(state, "params") else None
+
+
+def _first_kernel(params: Any) -> np.ndarray | None:
+    """The filters of a network's first layer: of an autoencoder its encoder's, of a convolution those over grey or colour."""
+    import jax
+
+    encoder = params.get("encoder", {}) if isinstance(params, dict) else {}
+    if "kernel" in encoder.get("layer0", {}):
+        return np.asarray(encoder["layer0"]["kernel"], np.float32).T
+    for leaf in jax.tree.leaves(params):
+        if np.ndim(leaf) == 4 and leaf.shape[2] in (1, 3):
+            return np.moveaxis(np.asarray(leaf, np.float32), 3, 0)
     return None
 
 
