@@ -1,4 +1,4 @@
-"""Searching an index: by picture, by vector, or by an item that is in it.
+"""Searching an index: by picture, by a part of one, by vector, or by an item that is in it.
 
 hits = mmfeat.open("photos.index").search("query.jpg", k=10)
 hits[0].neighbours[0].id
@@ -7,116 +7,25 @@ hits.save("hits.html")            # in a notebook `hits` shows itself
 
 from __future__ import annotations
 
-import dataclasses
 import os
-from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmfeat.arrays import pack_bits
-from mmfeat.errors import MediaError, MismatchError, ShapeError, UsageError
+from mmfeat.errors import MismatchError, UsageError
+from mmfeat.pipelines.answers import Answer, Neighbour, Results
+from mmfeat.pipelines.queries import Query, listed, read_queries
 
 if TYPE_CHECKING:
+    from mmfeat.indexes.search import Hits
     from mmfeat.indexes.store import Index
+    from mmfeat.indexes.structures import Effort
+    from mmfeat.indexes.two_stage import TwoStage
     from mmfeat.model import Model
 
 __all__ = ["Answer", "Neighbour", "Results", "Searcher", "open"]
-
-
-@dataclasses.dataclass(frozen=True)
-class Neighbour:
-    """One item found: its id, its distance (bits that differ, or a distance of floats), its label and its file, if it has them."""
-
-    id: str
-    distance: float | int
-    label: str | None = None
-    path: Path | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class Answer:
-    """A query and its neighbours, nearest first. `picture`: what was asked, when it was a picture (a path or the picture)."""
-
-    query: str
-    neighbours: tuple[Neighbour, ...]
-    picture: Any = None
-
-
-class Results(Sequence[Answer]):
-    """The answers to the queries of one search, in their order."""
-
-    def __init__(self, answers: Sequence[Answer], facts: dict[str, Any]) -> None:
-        self.answers, self.facts = tuple(answers), facts
-
-    def __getitem__(self, place: Any) -> Any:
-        return self.answers[place]
-
-    def __len__(self) -> int:
-        return len(self.answers)
-
-    def __iter__(self) -> Iterator[Answer]:
-        return iter(self.answers)
-
-    def __repr__(self) -> str:
-        lines = [
-            f"{answer.query}: " + ", ".join(f"{n.id} ({n.distance:g})" for n in answer.neighbours[:3])
-            for answer in self
-        ]
-        return "Results(\n  " + "\n  ".join(lines) + "\n)"
-
-    def to_json(self) -> dict[str, Any]:
-        """`{"results": [{"query", "neighbours": [{"id", "distance", "label"}]}]}`."""
-        return {
-            "results": [
-                {
-                    "query": answer.query,
-                    "neighbours": [{"id": n.id, "distance": n.distance, "label": n.label} for n in answer.neighbours],
-                }
-                for answer in self
-            ]
-        }
-
-    def plain(self) -> list[Any]:
-        """The answers without pictures, for a terminal."""
-        from mmfeat.visualise.results import QueryResult, Thumb
-
-        return [
-            QueryResult(Thumb(None, answer.query), [Thumb(None, n.id, n.label, n.distance) for n in answer.neighbours])
-            for answer in self
-        ]
-
-    def views(self, side: int = 160) -> list[Any]:
-        """The answers with thumbnails, as `mmfeat.visualise` shows them."""
-        from mmfeat.pipelines.pictures import view
-
-        return [view(answer, side) for answer in self]
-
-    def page(self) -> str:
-        """A self-contained HTML page."""
-        from mmfeat.visualise.pages import search_page
-
-        return search_page(self.views(), self.facts, unit=self.unit)
-
-    def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the page to a file, whose folder is made if need be."""
-        from mmfeat.files import write_bytes
-
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        write_bytes(path, self.page().encode())
-        return Path(path)
-
-    def _repr_html_(self) -> str:
-        from mmfeat.visualise.pages import notebook_html
-
-        return notebook_html(self.views(120), unit=self.unit)
-
-    @property
-    def unit(self) -> str:
-        """What distances count: bits, or nothing."""
-        return "bits" if self.facts.get("distance") == "hamming" else ""
 
 
 class Searcher:
@@ -124,6 +33,7 @@ class Searcher:
 
     def __init__(self, index: Index) -> None:
         self.index = index
+        self._second: TwoStage | None = None
 
     def __len__(self) -> int:
         return len(self.index)
@@ -151,29 +61,89 @@ class Searcher:
             )
         return model
 
-    def search(self, queries: Any, k: int = 10, *, by: Model | None = None) -> Results:
-        """The k nearest items to each query.
+    def search(
+        self,
+        queries: Any,
+        k: int | None = None,
+        *,
+        by: Model | None = None,
+        where: str | None = None,
+        within: float | None = None,
+        together: str | None = None,
+        rerank: Searcher | None = None,
+        candidates: int = 1000,
+        effort: Effort | None = None,
+    ) -> Results:
+        """The k nearest items to each query (default 10).
 
-        queries: one of these, or a list of them: the path of a picture, a picture (PIL image or array (h, w, c)), an id of the
-            index, or a vector (d,); a matrix (q, d) is q vectors.
+        queries: one of these, or a list of them: the path of a picture, a part of it (`a.jpg#xywh=x,y,w,h` in pixels, or
+            `xywh=percent:…`), a picture (PIL image or array (h, w, c)), an id of the index, or a vector (d,); a matrix
+            (q, d) is q vectors. One that cannot be asked is an answer of status "failed"; if none can, an error.
         by: encode with this model; it must be the index's own.
+        where: a condition on columns, `label = 'cat' and w >= 64` (`mmfeat.indexes.filters`).
+        within: all items at no more than this distance (bits, or a distance of floats), at most k if k is given.
+        together: all queries are examples of one: "mean" or "min" of the distances to them.
+        rerank: another index of the same items, whose codes order the `candidates` nearest of this one, or with
+            `within` those in this ball (`mmfeat.indexes.two_stage`).
+        effort: how hard an index type with a structure tries (`mmfeat.indexes.structures.Effort`).
         """
         if by is not None and by.sha256 != self.index.model:
             raise MismatchError(
                 "an index is asked by the model that made it", by.sha256[:12], "use the index's own model"
             )
-        asked = _listed(queries)
+        _check_together(together, within, rerank)
+        asked = listed(queries)
         if not asked:
             raise UsageError("a search has at least one query", "none", "give a picture, an id or a vector")
-        codes, names = self._codes(asked)
-        hits = self.index.search(codes, k)
-        answers = [
-            Answer(
-                name, self._neighbours(hits.distance[i], hits.row[i]), one if _is_picture(one) else self._own_path(one)
-            )
-            for i, (one, name) in enumerate(zip(asked, names, strict=True))
-        ]
-        return Results(answers, self.facts)
+        read = read_queries(self, asked)
+        longer = read_queries(rerank, asked) if rerank is not None else read
+        for query, other in zip(read, longer, strict=True):
+            query.error = query.error or other.error
+        good = [place for place, query in enumerate(read) if query.error is None]
+        if not good or (together and len(good) < len(read)):
+            raise next(query.error for query in read if query.error is not None)
+        codes = np.stack([read[place].code for place in good])  # type: ignore[misc]
+        if rerank is not None:
+            long = np.stack([longer[place].code for place in good])  # type: ignore[misc]
+            hits = self._stages(rerank).search(
+                codes, long, k or 10, candidates=candidates, radius=within, where=where
+            )  # fmt: skip
+            found = [rerank._neighbours(*pair) for pair in zip(*hits, strict=True)]
+        else:
+            found = self._found(codes, k, where, within, together, effort)
+        facts = (rerank or self).facts | ({"where": where} if where else {})
+        if together:
+            name = f"{together} of " + ", ".join(query.name for query in read)
+            return Results([Answer(name, found[0], read[0].picture)], facts)
+        return Results(_answers(read, dict(zip(good, found, strict=True))), facts)
+
+    def _found(
+        self,
+        codes: np.ndarray,
+        k: int | None,
+        where: str | None,
+        within: float | None,
+        together: str | None,
+        effort: Effort | None,
+    ) -> list[tuple[Neighbour, ...]]:
+        """The neighbours of codes (q, w)."""
+        if within is not None:
+            balls = self.index.within(codes, within, where=where)
+            return [self._neighbours(*(part[:k] for part in balls.of(i))) for i in range(len(codes))]
+        hits: Hits
+        if together:
+            hits = self.index.search_together(codes, 10 if k is None else k, how=together, where=where)
+        else:
+            hits = self.index.search(codes, 10 if k is None else k, where=where, effort=effort)
+        return [self._neighbours(*pair) for pair in zip(*hits, strict=True)]
+
+    def _stages(self, other: Searcher) -> TwoStage:
+        """The two indexes together; made once for a second index."""
+        from mmfeat.indexes.two_stage import TwoStage
+
+        if self._second is None or self._second.long is not other.index:
+            self._second = TwoStage(self.index, other.index)
+        return self._second
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -202,9 +172,6 @@ class Searcher:
         root = Path(info["root"])
         return root if root.is_file() else root / path
 
-    def _own_path(self, one: Any) -> Path | None:
-        return self.path_of(one) if isinstance(one, str) else None
-
     def _neighbours(self, distances: np.ndarray, rows: np.ndarray) -> tuple[Neighbour, ...]:
         parts = self.index.parts_at(rows)
         ids = parts["id"].to_pylist()
@@ -214,76 +181,6 @@ class Searcher:
             for item, distance, label in zip(ids, distances, labels, strict=True)
         )
 
-    def _codes(self, asked: list[Any]) -> tuple[np.ndarray, list[str]]:
-        """One code per query, and what each is called."""
-        codes: list[Any] = [None] * len(asked)
-        names = []
-        pictures: list[tuple[int, Any]] = []
-        for place, one in enumerate(asked):
-            if isinstance(one, str | os.PathLike) and Path(one).exists():
-                names.append(str(one))
-                pictures.append((place, Path(one)))
-            elif isinstance(one, str | os.PathLike):
-                names.append(str(one))
-                codes[place] = self._stored(str(one))
-            elif isinstance(one, np.ndarray) and one.ndim == 1:
-                names.append(f"vector {place}")
-                codes[place] = self._vector(one)
-            else:
-                names.append(f"picture {place}")
-                pictures.append((place, one))
-        if pictures:
-            found = self._encode([picture for _, picture in pictures])
-            for (place, _), code in zip(pictures, found, strict=True):
-                codes[place] = code
-        if len({np.shape(code) for code in codes}) > 1:
-            widths = ", ".join(str(width) for width in sorted({len(code) for code in codes}))
-            raise ShapeError("queries are vectors of one width", widths, "give those of this index")
-        return np.stack(codes), names
-
-    def _stored(self, item: str) -> np.ndarray:
-        try:
-            return self.index.codes_at([self.index.row_of(item)])[0]
-        except UsageError as error:
-            raise UsageError(
-                "a query is a picture that exists, or an id of the index",
-                item,
-                "check the path, or see the ids with --json",
-            ) from error
-
-    def _vector(self, vector: np.ndarray) -> np.ndarray:
-        if self.index.kind.startswith("binary") and vector.dtype == np.uint8:
-            return vector
-        rows = np.asarray(vector, np.float32)[None]
-        if self.index.kind.startswith("float") and "model" not in self.index.extras:
-            return rows[0]
-        if self.model.decode is not None:
-            raise ShapeError(
-                "this index is asked with pictures", f"a vector {vector.shape}", "give a picture or its path"
-            )
-        return (self.model.encode_bits(rows, small=True) if self.model.hash else self.model.encode(rows, small=True))[0]
-
-    def _encode(self, pictures: list[Any]) -> np.ndarray:
-        """Pictures to codes, on the path every item of the index took."""
-        from mmfeat.media.decode import decode
-        from mmfeat.media.source import ArrayImages
-
-        model = self.model
-        if model.decode is None:
-            raise ShapeError("this index is asked with vectors", "a picture", "give an array of shape (d,) or (q, d)")
-        arrays = []
-        for one in pictures:
-            if isinstance(one, Path) and one.is_dir():
-                raise UsageError("a query is a picture, a file", f"the folder {one}", "name pictures in it")
-            try:
-                arrays.append(decode(one, model.decode) if isinstance(one, Path) else one)
-            except MediaError as error:
-                raise UsageError(
-                    "a query is a picture that can be read", f"{one}: {error.rule}; {error.came}", "leave it out"
-                ) from error
-        values = model.encode(ArrayImages(arrays, model.decode), small=len(arrays) == 1)
-        return pack_bits(values) if model.hash else values
-
 
 def open(path: str | os.PathLike[str]) -> Searcher:
     """Open an index for searching; what it reads stays the same however the index grows meanwhile."""
@@ -292,27 +189,18 @@ def open(path: str | os.PathLike[str]) -> Searcher:
     return Searcher(open_index(path))
 
 
-def _is_picture(one: Any) -> bool:
-    return not isinstance(one, str | os.PathLike) or Path(one).exists()
+def _answers(read: list[Query], found: dict[int, tuple[Neighbour, ...]]) -> list[Answer]:
+    """One answer for each query, by its place."""
+    return [
+        Answer(query.name, found.get(place, ()), query.picture, "failed" if query.error else "done", str(query.error))
+        if query.error
+        else Answer(query.name, found[place], query.picture)
+        for place, query in enumerate(read)
+    ]
 
 
-def _listed(queries: Any) -> list[Any]:
-    """One query or many, as a list."""
-    if isinstance(queries, str | os.PathLike):
-        return _vectors_in(Path(queries)) if str(queries).endswith(".npy") and Path(queries).exists() else [queries]
-    if isinstance(queries, np.ndarray):
-        return list(queries) if queries.ndim in (2, 4) and _many(queries) else [queries]
-    if isinstance(queries, Sequence):
-        return [part for one in queries for part in _listed(one)]
-    return [queries]
-
-
-def _many(array: np.ndarray) -> bool:
-    """A matrix is many vectors unless it looks like a grey picture (uint8); four axes are many pictures."""
-    return array.ndim == 4 or array.dtype != np.uint8
-
-
-def _vectors_in(path: Path) -> list[np.ndarray]:
-    from mmfeat.pipelines.building import _vectors
-
-    return list(_vectors(path))
+def _check_together(together: str | None, within: float | None, rerank: Searcher | None) -> None:
+    if together and (within is not None or rerank is not None):
+        raise UsageError(
+            "several examples are asked for their nearest items", "within or rerank besides", "leave one of them out"
+        )

@@ -183,12 +183,11 @@ def test_what_is_no_type_is_said(tmp_path: Path) -> None:
 
 
 def test_an_error_of_faiss_is_a_sentence() -> None:
-    with pytest.raises(DataError, match="FAISS must be able to make and search a thing; got AssertionError without a"):
-        with structures.said("a thing"):
-            raise AssertionError
-    with pytest.raises(DataError, match="got 'n > 0' failed"):
-        with structures.said("a thing"):
-            raise RuntimeError("Error in void f() at x.cpp:3: Error: 'n > 0' failed")
+    words = "FAISS must be able to make and search a thing; got AssertionError without a"
+    with pytest.raises(DataError, match=words), structures.said("a thing"):
+        raise AssertionError
+    with pytest.raises(DataError, match="got 'n > 0' failed"), structures.said("a thing"):
+        raise RuntimeError("Error in void f() at x.cpp:3: Error: 'n > 0' failed")
 
 
 @given(st.integers(1, 10**8))
