@@ -13,7 +13,6 @@ from PIL import Image
 
 from mmfeat.errors import DataError, UsageError
 from mmfeat.media import folders
-from mmfeat.media import source as module
 from mmfeat.media.decode import Decode, decode, decode_array
 from mmfeat.media.items import SCHEMA
 from mmfeat.media.source import ArrayImages, ImageSource
@@ -138,7 +137,6 @@ def test_large_files_and_pictures_take_another_way_to_the_same_pixels(
     items = walk(folder)
     plain = ImageSource(items, Decode(size=(8, 8)), threads=2)
     wanted = plain.read(np.arange(len(plain)))[0].pixels
-    monkeypatch.setattr(module, "_AT_ONCE", 100)
     monkeypatch.setattr(folders, "_AT_ONCE", 100)
     large = ImageSource(items, Decode(size=(8, 8), pixel_limit=20_000), threads=2)
     assert (large.read(np.arange(len(large)))[0].pixels == wanted).all()
