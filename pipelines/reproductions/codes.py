@@ -9,23 +9,27 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mmfeat.arrays import Images, pack_bits
 from mmfeat.chain import Chain, Encoder
+from mmfeat.evaluate.product import opq_decoded
 from mmfeat.evaluate.retrieval import Relevance, measure_codes, measure_vectors
 from mmfeat.evaluate.rows import Finding
 from mmfeat.evaluate.scores import RetrievalScores
+from mmfeat.learners.whitening import Pca
 from mmfeat.stages import encode_source, fit_chain
 from mmfeat.stream import as_source
 
 if TYPE_CHECKING:
     from mmfeat.evaluate.protocols import Protocol
+    from mmfeat.media.decode import Decode
     from mmfeat.stages import Report
 
-__all__ = ["Task", "as_images", "encode", "findings", "measure", "shallow"]
+__all__ = ["Task", "as_images", "encode", "findings", "measure", "photographs", "shallow"]
 
 Coder = Callable[[int], Chain]  # bits -> stages that end in that many bits
 
@@ -52,6 +56,14 @@ def as_images(pixels: np.ndarray) -> Images:
     return Images(pixels, np.tile(np.array(pixels.shape[1:3], np.int32), (len(pixels), 1)))
 
 
+def photographs(folder: Path, rule: Decode) -> tuple[list[np.ndarray], np.ndarray]:
+    """The decoded pictures below a folder, in the order of their paths, and the names of their sub-folders (n,)."""
+    from mmfeat.media.decode import decode
+
+    files = sorted(folder.glob("*/*.jpg"))
+    return [decode(file.read_bytes(), rule) for file in files], np.array([file.parent.name for file in files])
+
+
 def encode(fitted: Any, data: Any) -> np.ndarray:
     """Features (n, k) float32 of pictures or rows, by a fitted chain."""
     source = as_source(data)
@@ -71,10 +83,12 @@ def measure(
     bits: Sequence[int],
     report: Report,
     floats: bool = False,
+    product: bool = False,
 ) -> Iterator[Finding]:
     """Learn `stages`, then every coder at every length on their features, and measure each code.
 
-    name: of the features. floats: the features themselves are measured as well, by L2, as the coders' upper reference.
+    name: of the features. floats: the features themselves are measured as well, by L2. product: so is optimised product
+    quantisation of them (FAISS) to as many bits, which keeps distances but is no binary code.
     """
     began = time.perf_counter()
     fitted = fit_chain(Chain(*stages), task.train, seed=task.seed, report=report)
@@ -91,6 +105,14 @@ def measure(
             seconds = learning + time.perf_counter() - began
             scores = measure_codes(*packed, task.relevant, bits=count, ks=task.protocol.ks, report=report)
             yield from findings(task, f"{name} + {label}, {count} bits", scores, seconds)
+    for count in bits if product else ():
+        began = time.perf_counter()
+        reduced = fit_chain(Chain(Pca(min(count // 2, *train.shape))), train, seed=task.seed, report=report)
+        asked, held = (encode(reduced, part) for part in (queries, train))
+        decoded = opq_decoded(held, held, count)
+        seconds = learning + time.perf_counter() - began
+        scores = measure_vectors(asked, decoded, task.relevant, ks=task.protocol.ks, report=report)
+        yield from findings(task, f"{name} + OPQ, {count} bits", scores, seconds)
 
 
 def findings(task: Task, row: str, scores: RetrievalScores, seconds: float) -> Iterator[Finding]:
@@ -108,7 +130,6 @@ def shallow() -> dict[str, Coder]:
     from mmfeat.learners.lsh import Lsh
     from mmfeat.learners.pca_hash import PcaHash
     from mmfeat.learners.spectral import spectral_hash
-    from mmfeat.learners.whitening import Pca
 
     return {
         "LSH": lambda bits: Chain(Lsh(bits)),
