@@ -25,7 +25,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mmfeat.errors import DataError, UsageError
+from mmfeat.errors import UsageError
 
 if TYPE_CHECKING:
     from mmfeat.indexes.snapshot import Snapshot
@@ -262,18 +262,9 @@ def rows_where(snapshot: Snapshot, text: str) -> np.ndarray:
 
 def _items(snapshot: Snapshot) -> Any:
     """The items table that is kept with the index, or None."""
-    piece = snapshot.manifest.extras.get("items.parquet")
-    if piece is None:
-        return None
-    import pyarrow.parquet as pq
+    from mmfeat.indexes.item_log import read_log
 
-    from mmfeat.indexes.verify import check_contents
-
-    check_contents(snapshot.root, [piece])
-    try:
-        return pq.read_table(snapshot.root / piece.path)
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{piece.path} must hold a table", str(error), "build the index again") from error
+    return read_log(snapshot)
 
 
 def _of_items(items: Any, ids: Any, name: str) -> Any:

@@ -1,7 +1,7 @@
 """Building a search index: from a folder of pictures, or from vectors that exist already.
 
 The index can be searched while it grows: the first segment stands after 500 pictures, and every later one doubles what is there.
-An interrupted build keeps what it has; the same call goes on from there.
+An interrupted build keeps what it has; the same call goes on from there, and notices files that have changed since.
 """
 
 from __future__ import annotations
@@ -17,13 +17,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
+import pyarrow.compute as pc
 
 from mmfeat.arrays import pack_bits
 from mmfeat.errors import BusyError, DataError, MismatchError, ShapeError, UsageError
 from mmfeat.files import canonical_json, check_writable
+from mmfeat.indexes.item_log import ITEMS, as_bytes, later, log_entry
+from mmfeat.pipelines.changes import compare, known_items
 from mmfeat.pipelines.extracting import counted_on, encode_items, parts_table, settle
 from mmfeat.pipelines.fitting import fit_job, prepare, some_reasons
+from mmfeat.pipelines.origins import described
 
 if TYPE_CHECKING:
     from mmfeat.indexes.store import Index
@@ -32,7 +35,7 @@ if TYPE_CHECKING:
     from mmfeat.pipelines.extracting import Encoded
     from mmfeat.stages import Report
 
-__all__ = ["Build", "build_from_vectors", "build_index", "chunks"]
+__all__ = ["Build", "alone", "build_from_vectors", "build_index", "chunks"]
 
 FIRST, LARGEST, SAMPLE = 500, 65_536, 2_000
 
@@ -98,8 +101,9 @@ def build_index(
             "name another folder",
         )
     check_writable(path)
-    with _alone(Path(path)):
-        index, model = _begin(Path(path), items, model, recipe, settings, seed, overwrite, report)
+    with alone(Path(path)):
+        info = _places(data, items, labels)
+        index, model = _begin(Path(path), items, info, model, recipe, settings, seed, overwrite, report)
         sample = np.sort(np.random.default_rng(seed).permutation(len(items.images))[:SAMPLE])
         grow = _Growth(index, model, items, set(items.images[sample].tolist()), report, after)
         try:
@@ -111,7 +115,7 @@ def build_index(
 
 
 @contextlib.contextmanager
-def _alone(path: Path) -> Iterator[None]:
+def alone(path: Path) -> Iterator[None]:
     """Make the folder and hold a lock on it (no file is left); it goes again if nothing came of it. BusyError."""
     path.mkdir(parents=True, exist_ok=True)
     try:
@@ -135,6 +139,7 @@ def _alone(path: Path) -> Iterator[None]:
 def _begin(
     path: Path,
     items: Items,
+    info: dict[str, Any],
     model: Model | None,
     recipe: Any,
     settings: Any,
@@ -166,7 +171,6 @@ def _begin(
         )
     if model is None:
         model = fit_job(prepare(recipe, items, settings=settings), seed=seed, report=report)
-    info = {"root": str(items.root.resolve()), "roots": [[name, str(root.resolve())] for name, root in items.roots]}
     dim = _width(model)
     kind = "binary-flat" if model.hash else "float-flat"
     index = create(path, kind=kind, dim=dim, model=model.sha256, info=info, overwrite=True)
@@ -174,6 +178,24 @@ def _begin(
         saved = model.save(Path(folder) / "model")
         index.attach({"model": saved, "build.json": canonical_json({"complete": False})})
     return index, model
+
+
+def _places(data: Any, items: Items, labels: Any) -> dict[str, Any]:
+    """What the index keeps of where its items come from: for finding them, and for its updates (`origins`)."""
+    from mmfeat.pipelines.fitting import _is_items
+
+    info: dict[str, Any] = {
+        "root": _absolute(items.root),
+        "roots": [[name, _absolute(root)] for name, root in items.roots],
+    }
+    if not _is_items(data):
+        places = [data] if isinstance(data, str | os.PathLike) else list(data)
+        info["origins"] = [described(places, labels)]
+    return info
+
+
+def _absolute(root: Any) -> str:
+    return str(root.resolve()) if isinstance(root, Path) else str(root)
 
 
 def _empty(index: Index) -> bool:
@@ -198,21 +220,25 @@ class _Growth:
         self.rows: list[np.ndarray] = []  # of the sample, as they come; their features stand in `floats`
         self.floats: list[np.ndarray] = []
         self.checked: dict[str, Any] = {}
-        self.failed_before, self.sha256_before = _before(index)
+        self.known = known_items(index)
 
     def run(self) -> None:
-        """Encode and add what is not in the index yet, chunk by chunk."""
-        there = set(self.index.ids.to_pylist())
-        ids = self.items.ids
-        base, pictures = 0, len(self.items.images)
-        for rows in chunks(self.items.images):
-            missing = np.array([row for row in rows if ids[row] not in there], np.int64)
-            if len(missing) < len(rows):
-                old = np.array([row for row in rows if ids[row] in there], np.int64)
-                known = {int(row): self.sha256_before[ids[row]] for row in old if ids[row] in self.sha256_before}
-                self.items = settle(self.items, old, {}, known)
+        """Encode and add what is not in the index yet or has changed since, chunk by chunk; take out what is gone."""
+        ids, pictures = self.items.table["id"].combine_chunks(), self.items.images
+        alive = self.index.snapshot.rows_of(self.known["id"].combine_chunks().cast(pa.large_string())) >= 0
+        plan = compare(self.known, alive, self.items, ids)
+        gone = self.known["id"].take(plan.gone[alive[plan.gone]]).combine_chunks()
+        out = pa.concat_arrays([gone.cast(ids.type), ids.take(pa.array(plan.out))])
+        if len(out):
+            self.index.remove(out)
+        states = self.known.select(["status", "reason", "sha256"]).take(plan.known)
+        if len(plan.same):
+            self.items = self.items.with_status(plan.same, *(states[name].to_pylist() for name in states.column_names))
+        base = 0
+        for rows in chunks(pictures):
+            missing = rows[np.isin(rows, plan.encode)]
             if len(missing):
-                self.add(missing, counted_on(self.report, base + len(rows) - len(missing), pictures))
+                self.add(missing, counted_on(self.report, base + len(rows) - len(missing), len(pictures)))
             base += len(rows)
 
     def add(self, rows: np.ndarray, report: Report | None) -> None:
@@ -223,7 +249,8 @@ class _Growth:
         if len(encoded.rows):
             codes = pack_bits(encoded.features) if self.model.hash else encoded.features
             parts = parts_table(self.items, encoded.rows)
-            self.index.add(parts["id"].combine_chunks(), codes, parts.drop_columns(["id"]))
+            told = log_entry(self.index.snapshot, self.items.table.take(pa.array(rows)))
+            self.index.change(parts["id"], codes, parts, extras=told)
         self.after(self.index, self.items, False)
 
     def keep(self, encoded: Encoded) -> None:
@@ -249,11 +276,11 @@ class _Growth:
         """Write down how it ended."""
         extras: dict[str, Any] = {
             "build.json": canonical_json({"complete": complete}),
-            "items.parquet": _parquet(self.items.table),
+            ITEMS: as_bytes(self.items.table),
         }
         if self.checked:
             extras["self-check.json"] = canonical_json(self.checked)
-        self.index.attach(extras)
+        self.index.change(extras=extras, drop=later(self.index.snapshot))
         self.after(self.index, self.items, complete)
         count = self.items.count
         table = self.items.table
@@ -261,25 +288,13 @@ class _Growth:
         ids, reasons = self.items.ids, table["reason"].to_pylist()
         return Build(
             self.index.path, len(self.items), len(self.index), len(failed), count("skipped"),
-            len({ids[row] for row in failed} - self.failed_before), self.checked, complete,
+            len({ids[row] for row in failed} - _failed(self.known)), self.checked, complete,
             some_reasons(self.items, {row: reasons[row] or "" for row in failed}, 3) if failed else "",
         )  # fmt: skip
 
 
-def _parquet(table: pa.Table) -> bytes:
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink)
-    return sink.getvalue().to_pybytes()
-
-
-def _before(index: Index) -> tuple[set[str], dict[str, str]]:
-    """What had failed when the index was last written, and the checksums of the files that had not."""
-    if "items.parquet" not in index.extras:
-        return set(), {}
-    names = ["id", "status", "sha256"]
-    table = pq.read_table(index.extra("items.parquet"), columns=names)
-    rows = list(zip(*(table[name].to_pylist() for name in names), strict=True))
-    return {i for i, status, _ in rows if status == "failed"}, {i: sha for i, status, sha in rows if status == "done"}
+def _failed(known: pa.Table) -> set[str]:
+    return set(known["id"].filter(pc.equal(known["status"], "failed")).to_pylist())
 
 
 def build_from_vectors(

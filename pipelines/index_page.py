@@ -48,17 +48,16 @@ def index_page(index: Index, items: Items, complete: bool = True, shown: int = 8
 
 def stored_page(index: Index) -> str:
     """The page of an index as it lies there, with the table of files that is kept in it. UsageError for one of vectors."""
-    import pyarrow.parquet as pq
-
     from mmfeat.errors import UsageError
     from mmfeat.media.items import Items
+    from mmfeat.pipelines.changes import known_items
 
     if "items.parquet" not in index.extras:
         raise UsageError(
             "a page shows a finished index of pictures", f"{index.path}", "leave --html out, or finish the build"
         )
     roots = tuple((name, Path(place)) for name, place in index.info.get("roots", []))
-    items = Items(Path(index.info["root"]), pq.read_table(index.extra("items.parquet")), roots)
+    items = Items(Path(index.info["root"]), known_items(index), roots)
     built = json.loads(index.extra("build.json").read_bytes()) if "build.json" in index.extras else {"complete": True}
     return index_page(index, items, built["complete"])
 

@@ -1,0 +1,303 @@
+"""Keeping an index: what was added, changed or deleted in its folders; more folders or vectors; items taken out; compaction.
+
+Only what changed is read and encoded, by the index's own model, and only that is written. The work is cut like a build: what
+is done when it is interrupted stays, and the same call goes on from there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from mmfeat.arrays import pack_bits
+from mmfeat.errors import MismatchError, UsageError
+from mmfeat.indexes.item_log import GONE, ITEMS, as_bytes, later, log_entry
+from mmfeat.pipelines.building import alone, chunks
+from mmfeat.pipelines.changes import REMOVED, Plan, compare, known_items
+from mmfeat.pipelines.extracting import counted_on, encode_items, parts_table, settle
+from mmfeat.pipelines.fitting import some_reasons
+from mmfeat.pipelines.origins import Origin, Scope, described, find_scope, origins_of, scopes_of, walked
+
+if TYPE_CHECKING:
+    from mmfeat.indexes.store import Index
+    from mmfeat.media.items import Items
+    from mmfeat.model import Model
+    from mmfeat.stages import Report
+
+__all__ = ["Update", "add_to_index", "compact_index", "remove_from_index", "update_index"]
+
+
+@dataclasses.dataclass
+class Update:
+    """What an update found and did, in items. `why`: the first reasons of those that newly failed.
+
+    new, changed: encoded now. same: neither read nor written. deleted: taken out, their files are gone or are no pictures
+    any more. relabelled: the same picture under another label. complete: False when it was interrupted.
+    """
+
+    path: Path
+    new: int = 0
+    changed: int = 0
+    same: int = 0
+    deleted: int = 0
+    relabelled: int = 0
+    failed: int = 0
+    count: int = 0
+    generation: int = 0
+    complete: bool = True
+    why: str = ""
+
+    @property
+    def exit_code(self) -> int:
+        """0 all well, 1 some items newly failed."""
+        return 1 if self.failed else 0
+
+
+def update_index(
+    path: str | os.PathLike[str],
+    places: Sequence[str | os.PathLike[str]] = (),
+    *,
+    model: Model | None = None,
+    retry: bool = False,
+    report: Report | None = None,
+) -> Update:
+    """Bring an index up to its folders: new and changed pictures are encoded, those of deleted files go.
+
+    places: folders (or files) of the index to look at; all it was built from unless told. retry: try again what failed before.
+    model: must be the index's own. A place that is not there now is an error: nothing is deleted because a disk is not mounted.
+    """
+    from mmfeat.indexes import open_index
+
+    with alone(Path(path)):
+        index = open_index(path)
+        scopes = scopes_of(index) if not places else [_known_scope(index, place) for place in places]
+        return _run(index, scopes, {}, model, retry, report)
+
+
+def _known_scope(index: Index, place: str | os.PathLike[str]) -> Scope:
+    scope = find_scope(index, place)
+    if scope is None:
+        there = ", ".join(place for one in origins_of(index) for place in one.places)
+        raise UsageError(
+            "an update looks at what the index was made from",
+            f"{place}, not in {there}",
+            "add it with `mmfeat index add`",
+        )
+    return scope
+
+
+def add_to_index(
+    path: str | os.PathLike[str],
+    places: Sequence[str | os.PathLike[str]],
+    *,
+    labels: str | os.PathLike[str] | None = None,
+    model: Model | None = None,
+    report: Report | None = None,
+) -> Update:
+    """Encode more pictures with the index's own model and add them.
+
+    places: folders or files. In a folder of the index what is new or changed there is added; another becomes a folder of the
+    index, and its name stands before its ids. labels: a file of labels for such new folders. Nothing is taken out.
+    """
+    from mmfeat.indexes import open_index
+
+    with alone(Path(path)):
+        index = open_index(path)
+        scopes, origins = [], origins_of(index)
+        for place in places:
+            scope = find_scope(index, place)
+            if scope is None:
+                origin = _new_origin(index, origins, place, labels)
+                origins.append(origin)
+                scope = Scope(origin, (), origin.places)
+            elif labels is not None:
+                raise UsageError(
+                    "labels are given with a new folder", f"{place}, which the index knows", "leave --labels out"
+                )
+            scopes.append(dataclasses.replace(scope, whole=False))
+        return _run(index, scopes, _with_origins(index, origins), model, False, report, removed=False)
+
+
+def _new_origin(index: Index, origins: list[Origin], place: str | os.PathLike[str], labels: Any) -> Origin:
+    if not Path(place).exists():
+        raise UsageError("what is added exists", str(place), "check the path")
+    from mmfeat.media.tables import is_table
+
+    path = Path(os.path.abspath(place))
+    prefix = f"{path.name}/" if path.is_dir() or is_table(str(path)) else path.name
+    one = described([place], labels, prefix)
+    origin = Origin(prefix, tuple(one["places"]), one["labels"])
+    names = [other.prefix.rstrip("/") for other in origins]
+    if path.name in names or not path.name or origin.owns(index.ids).any():
+        raise UsageError("what is added has a name of its own", f"{place}: ids begin with {path.name}", "rename it")
+    return origin
+
+
+def _with_origins(index: Index, origins: list[Origin]) -> dict[str, Any]:
+    """The info of the index with these origins; `roots` is how a search finds files."""
+    from mmfeat.media.tables import is_table
+
+    named = [(one.prefix.rstrip("/"), Path(one.places[0])) for one in origins if one.prefix]
+    roots = [[name, str(place.parent if is_table(str(place)) else place)] for name, place in named]
+    old = [root for root in index.info.get("roots", []) if root not in roots]
+    return {
+        **index.info,
+        "roots": old + roots,
+        "origins": [{**dataclasses.asdict(one), "places": list(one.places)} for one in origins],
+    }
+
+
+def _run(
+    index: Index, scopes: list[Scope], info: dict[str, Any], model: Model | None, retry: bool, report: Report | None,
+    removed: bool = True,
+) -> Update:  # fmt: skip
+    if model is not None and model.sha256 != index.model:
+        raise MismatchError("an index grows by the model that made it", model.sha256[:12], "use the index's own model")
+    update = Update(index.path)
+    try:
+        for scope in scopes:
+            _Job(index, scope, model, report, update).run(info, retry, removed)
+    except KeyboardInterrupt:
+        update.complete = False
+    update.count, update.generation = len(index), index.generation
+    return update
+
+
+class _Job:
+    """The update of one scope."""
+
+    def __init__(self, index: Index, scope: Scope, model: Model | None, report: Report | None, update: Update) -> None:
+        self.index, self.scope, self.given, self.report, self.update = index, scope, model, report, update
+        self.items: Items
+        self.ids: pa.Array
+        self.coded: np.ndarray  # (n,) bool, whether an item has a code in the index
+
+    @cached_property
+    def model(self) -> Model:
+        """The index's own model, read when there is something to encode."""
+        from mmfeat.mesh import use_compile_cache
+        from mmfeat.model import load
+
+        use_compile_cache()
+        return self.given or load(self.index.extra("model"))
+
+    def run(self, info: dict[str, Any], retry: bool, removed: bool) -> None:
+        """Look, compare, and write what is to change. removed: whether what somebody took out stays out."""
+        known = known_items(self.index)
+        known = known.filter(pa.array(self.scope.mask(known["id"])))
+        alive = self.index.snapshot.rows_of(known["id"].combine_chunks().cast(pa.large_string())) >= 0
+        self.items, self.ids = walked(self.scope, self.report)
+        if not removed:
+            known, alive = _without_removed(known, alive)
+        plan = compare(known, alive, self.items, self.ids, retry)
+        self.coded = _places(self.ids, known["id"].filter(pa.array(alive)))
+        gone = plan.gone if self.scope.whole else plan.gone[:0]
+        self.update.same += len(plan.same)
+        self.update.new += plan.new
+        self.update.changed += len(plan.encode) - plan.new
+        self.settle(known, alive, plan, gone, info)
+        base, whole = 0, len(plan.encode)
+        for rows in chunks(plan.encode):
+            self.encode(rows, counted_on(self.report, base, whole))
+            base += len(rows)
+
+    def settle(self, known: pa.Table, alive: np.ndarray, plan: Plan, gone: np.ndarray, info: dict[str, Any]) -> None:
+        """All that needs no encoding, in one generation: what is gone, other labels, other times, what is no picture."""
+        states = known.select(["status", "reason", "sha256"]).take(plan.known)
+        self.items = self.items.with_status(plan.same, *(states[name].to_pylist() for name in states.column_names))
+        old = known["id"].take(gone[alive[gone]]).combine_chunks()
+        out = pa.concat_arrays([old.cast(pa.string()), self.ids.take(pa.array(plan.out))])
+        parts, codes = None, None
+        if len(plan.relabel):
+            parts = self.parts(plan.relabel)
+            codes = self.index.codes_at(self.index.snapshot.known_rows(parts["id"].combine_chunks()))
+        ended = known.take(gone)
+        ended = ended.set_column(
+            ended.schema.get_field_index("status"), "status", pa.array([GONE] * len(gone), pa.string())
+        )
+        told = self.named(np.union1d(plan.touched, plan.told))
+        self.index.change(
+            parts["id"] if parts is not None else (), codes, parts, remove=out,
+            extras=log_entry(self.index.snapshot, pa.concat_tables([told, ended.cast(told.schema)])), info=info or None,
+        )  # fmt: skip
+        self.update.deleted += len(out)
+        self.update.relabelled += len(plan.relabel)
+        self.count_failed(plan.told)
+
+    def encode(self, rows: np.ndarray, report: Report | None) -> None:
+        """One segment of new and changed pictures; those that cannot be decoded any more lose their code."""
+        encoded = encode_items(self.model, self.items, rows, report)
+        self.items = settle(self.items, rows, encoded.failures, encoded.sha256)
+        failed = np.setdiff1d(rows, encoded.rows)
+        lost = failed[self.coded[failed]]
+        parts = self.parts(encoded.rows)
+        codes = pack_bits(encoded.features) if self.model.hash else encoded.features
+        self.index.change(
+            parts["id"], codes if len(parts) else None, parts, remove=self.ids.take(pa.array(lost)),
+            extras=log_entry(self.index.snapshot, self.named(rows)),
+        )  # fmt: skip
+        self.count_failed(failed)
+
+    def parts(self, rows: np.ndarray) -> pa.Table:
+        """The parts table under the ids of the index."""
+        return parts_table(self.items, rows).set_column(0, "id", self.ids.take(pa.array(rows)))
+
+    def named(self, rows: np.ndarray) -> pa.Table:
+        """The table of these items under the ids of the index."""
+        from mmfeat.media.items import SCHEMA
+
+        table = self.items.table.take(pa.array(rows))
+        return table.set_column(0, SCHEMA.field("id"), self.ids.take(pa.array(rows))).cast(SCHEMA)
+
+    def count_failed(self, rows: np.ndarray) -> None:
+        """Note those of these rows that newly failed."""
+        status, reason = (self.items.table[name].take(pa.array(rows)).to_pylist() for name in ("status", "reason"))
+        failed = {int(row): why or "" for row, one, why in zip(rows, status, reason, strict=True) if one == "failed"}
+        self.update.failed += len(failed)
+        if failed and not self.update.why:
+            self.update.why = some_reasons(self.items, failed, 3)
+
+
+def _without_removed(known: pa.Table, alive: np.ndarray) -> tuple[pa.Table, np.ndarray]:
+    keep = ~pc.fill_null(pc.equal(known["reason"], REMOVED), False).to_numpy()
+    return known.filter(pa.array(keep)), alive[keep]
+
+
+def _places(ids: pa.Array, some: Any) -> np.ndarray:
+    return np.asarray(pc.is_in(ids, value_set=some.combine_chunks()).to_numpy(zero_copy_only=False))
+
+
+def remove_from_index(path: str | os.PathLike[str], ids: Sequence[str]) -> int:
+    """Take items out, and note that they are to stay out when the index is updated; returns how many.
+
+    UsageError: an id that is not in the index; then nothing is removed.
+    """
+    from mmfeat.indexes import open_index
+
+    with alone(Path(path)):
+        index = open_index(path)
+        known = known_items(index)
+        known = known.filter(pc.is_in(known["id"], value_set=pa.array(list(ids), pa.string())))
+        for name, value in (("status", "skipped"), ("reason", REMOVED)):
+            place = known.schema.get_field_index(name)
+            known = known.set_column(place, known.schema.field(place), pa.array([value] * len(known), pa.string()))
+        return index.change(remove=list(dict.fromkeys(ids)), extras=log_entry(index.snapshot, known))
+
+
+def compact_index(path: str | os.PathLike[str], keep: int = 2) -> Index:
+    """Merge segments and the tables of items, drop removed rows, keep the last `keep` generations; see `Index.compact`."""
+    from mmfeat.indexes import open_index
+
+    with alone(Path(path)):
+        index = open_index(path)
+        tables = later(index.snapshot)
+        index.compact(keep, extras={ITEMS: as_bytes(known_items(index))} if tables else None, drop=tables)
+        return index
