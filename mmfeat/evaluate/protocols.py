@@ -1,6 +1,7 @@
 """Protocols: which queries are asked of which database, what counts as right, and what is reported.
 
-The same codes score 0.44 or 0.77 (ITQ, 32 bits, MNIST), depending on the protocol alone, so every result carries its protocol's name and sentence.
+The same codes score 0.44 or 0.77 (ITQ, 32 bits, MNIST), depending on the protocol alone, so every result carries its
+protocol's name and sentence.
 
 P1 to P6 are those in use on CIFAR-10, told apart by what released code and tables do:
 
