@@ -14,7 +14,7 @@ ROWS = (
     "errors",
     "arrays files: errors arrays files",
     "mesh stream host progress log: stream",
-    "optimise objectives",
+    "optimise objectives augment networks",
     "learner chain settings registry checkpoint: learner chain settings registry",
     "media: media",
     "descriptors: descriptors",
