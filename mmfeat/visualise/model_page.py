@@ -34,7 +34,8 @@ POINTS = 12  # passes named below a curve
 CHARTS = 4  # metrics of a learner
 _SCALED = "Each is scaled by itself: mid-grey is 0, black and white are its largest absolute value."
 _SLACK = 0.3  # how far beyond [0, 1] reconstructions go and are still pixels
-_SMOOTH = 0.2
+_SMOOTH = 0.2  # of a correlation: below it, pictures look like noise
+_BLANK = 0.02  # of a standard deviation of pixels in [0, 1]
 _NATURAL = "Pixels are shown as they are, in [0, 1]."
 
 
@@ -204,6 +205,8 @@ def _samples(title: str, stage: Any, state: Any, space: PixelSpace, seed: int) -
 
     pictures, told = looks(space, space.of_rows(np.asarray(stage.generate(jax.random.key(seed), state, SAMPLES))))
     text = f"{SAMPLES} drawn from the model itself, none of them from the data. {told}"
+    if pictures.std() < _BLANK:
+        text += " They are all but blank: begun from noise, it does not come near anything it learned from."
     return SheetSection(f"{title}: samples", text, sheet(pictures), f"{SAMPLES} samples of {title}")
 
 

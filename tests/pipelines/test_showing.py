@@ -207,6 +207,25 @@ def test_all_that_a_learner_may_offer_is_drawn() -> None:
     assert show_model(model, seed=1) != show_model(model, seed=2)  # of the samples
 
 
+@dataclass(frozen=True)
+class _Dull(_Brightness):
+    """Its samples are black, its filters noise."""
+
+    def generate(self, key: Array, state: _State, count: int) -> Array:
+        return jnp.zeros((count, 64), jnp.float32)
+
+    def filters(self, state: _State) -> Array:
+        return jax.random.normal(jax.random.key(0), (30, 64), jnp.float32)
+
+
+def test_pictures_that_show_nothing_say_so() -> None:
+    page = show_model(mmfeat.fit(mmfeat.Chain(Pixels(), _Dull()), digits(20)))
+    assert "all but blank" in section(page, "Stage 2, _Dull: samples")
+    assert "hardly go together" in section(page, "Stage 2, _Dull: filters")
+    page = show_model(mmfeat.fit(mmfeat.Chain(Pixels(), Pca(3)), digits(50)))
+    assert "hardly go together" not in page
+
+
 # Rows, shapes, and mistakes
 
 
