@@ -1,4 +1,4 @@
-"""`mmfeat index`: build an index, and look at one."""
+"""`mmfeat index`: build an index, and look at one; `upkeep` has the commands that keep it."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from typing import Annotated, Any
 
 import typer
 
+from mmfeat.cli import upkeep
 from mmfeat.cli.options import Interrupted, Labels, Overwrite, Quiet, Seed, Set, assignments, progress
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Build search indexes and look at them.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(
+    help="Build search indexes, look at them, and keep them.", no_args_is_help=True, rich_markup_mode=None
+)
 
 
 @app.command("build")
@@ -168,3 +171,15 @@ def _text(value: object) -> str:
     if isinstance(value, list):
         return ", ".join(map(_text, value)) or "-"
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+for _command in (
+    upkeep.add,
+    upkeep.update,
+    upkeep.remove,
+    upkeep.verify,
+    upkeep.compact,
+    upkeep.rollback,
+    upkeep.export,
+):
+    app.command(_command.__name__)(_command)

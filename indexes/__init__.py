@@ -4,23 +4,23 @@ An index is a folder; `store` says how it is laid out. Nothing heavy (NumPy, Arr
 
 >>> import mmfeat.indexes
 >>> sorted(mmfeat.indexes.__all__)
-['Hits', 'Index', 'create', 'export', 'open_index', 'rollback', 'sound_before', 'verify_index']
+['Hits', 'Index', 'create', 'export', 'newest_whole', 'open_index', 'rollback', 'verify_index']
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["Hits", "Index", "create", "export", "open_index", "rollback", "sound_before", "verify_index"]
+__all__ = ["Hits", "Index", "create", "export", "newest_whole", "open_index", "rollback", "verify_index"]
 
 _WHERE = {
     "Hits": "mmfeat.indexes.search",
     "Index": "mmfeat.indexes.store",
     "create": "mmfeat.indexes.creation",
     "export": "mmfeat.indexes.export",
+    "newest_whole": "mmfeat.indexes.rollback",
     "open_index": "mmfeat.indexes.store",
     "rollback": "mmfeat.indexes.rollback",
-    "sound_before": "mmfeat.indexes.rollback",
     "verify_index": "mmfeat.indexes.verify",
 }
 

@@ -18,14 +18,14 @@ from mmfeat.indexes.manifest import Current, Manifest, generation_path, number_o
 from mmfeat.indexes.store import Index, open_index
 from mmfeat.indexes.verify import find_damage
 
-__all__ = ["rollback", "sound_before"]
+__all__ = ["newest_whole", "rollback"]
 
 
 def rollback(path: str | os.PathLike[str], to: int | None = None) -> Index:
     """Make the state of an older generation hold again, as a new generation; returns the index, open.
 
     to: the number of a kept generation. Without it: the last one before what holds now; after a rollback the one before
-    that, and so on. Where what holds is damaged, the last one that is not. Every byte of it is read first.
+    that, and so on. Where what holds is damaged, the newest one that is not. Every byte of it is read first.
 
     UsageError: no such generation, or not an index. DamagedError: it is damaged, or all are. BusyError.
     """
@@ -44,14 +44,14 @@ def rollback(path: str | os.PathLike[str], to: int | None = None) -> Index:
     return open_index(root)
 
 
-def sound_before(path: str | os.PathLike[str]) -> int | None:
-    """The generation that a rollback would go to; None where there is none. Nothing is changed; every byte is read."""
+def newest_whole(path: str | os.PathLike[str]) -> tuple[int | None, bool]:
+    """The newest generation in which every byte is as it was written, or None, and whether it is the one that holds."""
     root = Path(path)
     current = _current(root)
-    try:
-        return _last_sound(root, current, list(walk_back(root, current))).generation
-    except (DamagedError, UsageError):
-        return None
+    for link in walk_back(root, current):
+        if link.manifest and not find_damage(root, link.manifest.pieces()):
+            return link.generation, current is not None and link.generation == current.generation
+    return None, False
 
 
 def _there(root: Path) -> None:
@@ -78,10 +78,12 @@ def _named(root: Path, link: Link) -> Manifest:
 
 
 def _last_sound(root: Path, current: Current | None, links: list[Link]) -> Manifest:
-    """The newest generation before what holds in which every byte is as it was written."""
+    """The newest generation in which every byte is as it was written, before what holds if that is whole itself."""
     holds = next((link.manifest for link in links if current and link.generation == current.generation), None)
-    before = (holds.restores or holds.generation) if holds else None
-    found = [link for link in links if before is None or link.generation < before]
+    if holds and not find_damage(root, holds.pieces()):
+        found = [link for link in links if link.generation < (holds.restores or holds.generation)]
+    else:
+        found = [link for link in links if holds is None or link.generation != holds.generation]
     for link in found:
         if link.manifest and not find_damage(root, link.manifest.pieces()):
             return link.manifest

@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 from mmfeat.arrays import pack_bits
 from mmfeat.errors import MismatchError, UsageError
 from mmfeat.indexes.item_log import GONE, ITEMS, as_bytes, later, log_entry
+from mmfeat.indexes.segments import as_ids
 from mmfeat.pipelines.building import alone, chunks
 from mmfeat.pipelines.changes import REMOVED, Plan, compare, known_items
 from mmfeat.pipelines.extracting import counted_on, encode_items, parts_table, settle
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from mmfeat.model import Model
     from mmfeat.stages import Report
 
-__all__ = ["Update", "add_to_index", "compact_index", "remove_from_index", "update_index"]
+__all__ = ["Update", "add_to_index", "add_vectors", "compact_index", "remove_from_index", "update_index"]
 
 
 @dataclasses.dataclass
@@ -275,21 +276,57 @@ def _places(ids: pa.Array, some: Any) -> np.ndarray:
     return np.asarray(pc.is_in(ids, value_set=some.combine_chunks()).to_numpy(zero_copy_only=False))
 
 
-def remove_from_index(path: str | os.PathLike[str], ids: Sequence[str]) -> int:
-    """Take items out, and note that they are to stay out when the index is updated; returns how many.
+def add_vectors(
+    path: str | os.PathLike[str],
+    vectors: str | os.PathLike[str] | np.ndarray,
+    ids: str | os.PathLike[str] | list[str] | None = None,
+) -> Update:
+    """Add vectors (n, d) to an index of vectors, made into codes by its model if it has one; an id that is there is replaced.
 
-    UsageError: an id that is not in the index; then nothing is removed.
+    vectors: an .npy file or an array. ids: a text file with one id a line, or a list; default `name.npy#row=0` and so on.
+    """
+    from mmfeat.indexes import open_index
+    from mmfeat.pipelines.building import _ids, _vectors
+
+    values = _vectors(vectors)
+    names = _ids(ids, len(values), "vectors.npy" if isinstance(vectors, np.ndarray) else Path(vectors).name)
+    with alone(Path(path)):
+        index = open_index(path)
+        if "root" in index.info:
+            raise UsageError("pictures are added to an index of pictures", f"vectors for {path}", "name a folder")
+        if "model" in index.extras:
+            from mmfeat.model import load
+
+            model = load(index.extra("model"))
+            values = model.encode_bits(values) if model.hash else model.encode(values)
+        there = int((index.snapshot.rows_of(as_ids(names)) >= 0).sum())
+        index.add(names, values)
+    return Update(index.path, new=len(names) - there, changed=there, count=len(index), generation=index.generation)
+
+
+def remove_from_index(path: str | os.PathLike[str], ids: Sequence[str] = (), where: str | None = None) -> list[str]:
+    """Take items out, and note that they are to stay out when the index is updated; returns their ids.
+
+    where: a condition (see `indexes.filters`); what meets it goes too. UsageError: an id that is not in the index, and then
+    nothing is removed.
     """
     from mmfeat.indexes import open_index
 
     with alone(Path(path)):
         index = open_index(path)
+        names = list(dict.fromkeys(ids))
+        if where is not None:
+            from mmfeat.indexes.filters import rows_where
+
+            rows = np.flatnonzero(rows_where(index.snapshot, where) & index.snapshot.living)
+            names = list(dict.fromkeys([*names, *index.ids_at(rows)]))
         known = known_items(index)
-        known = known.filter(pc.is_in(known["id"], value_set=pa.array(list(ids), pa.string())))
+        known = known.filter(pc.is_in(known["id"], value_set=pa.array(names, pa.string())))
         for name, value in (("status", "skipped"), ("reason", REMOVED)):
             place = known.schema.get_field_index(name)
             known = known.set_column(place, known.schema.field(place), pa.array([value] * len(known), pa.string()))
-        return index.change(remove=list(dict.fromkeys(ids)), extras=log_entry(index.snapshot, known))
+        index.change(remove=names, extras=log_entry(index.snapshot, known))
+        return names
 
 
 def compact_index(path: str | os.PathLike[str], keep: int = 2) -> Index:
