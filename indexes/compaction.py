@@ -41,6 +41,8 @@ def living_blocks(
 
     A part that is not wanted comes empty. Every table has all columns that any segment has.
     """
+    if not snapshot.alive:
+        return
     schema = join_schemas([segment.schema for segment in snapshot.segments])
     held: list[tuple[np.ndarray, pa.Table]] = []
     count = 0

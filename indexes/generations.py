@@ -51,7 +51,7 @@ def walk_back(root: Path, start: Current | None) -> Iterator[Link]:
             expected = None
             number = max((one for one in there if one < number), default=0)
         else:
-            oldest, expected = manifest.oldest, manifest.parent
+            oldest, expected = max(oldest, manifest.oldest), manifest.parent
             number = expected.generation if expected else 0
 
 
