@@ -68,6 +68,10 @@ class Learner(Protocol):
     Optional: `host_step(key, state, x, weight)` and `host_encode(state, x)`, the same functions on NumPy arrays, used outside
     `jit` where the backend is the CPU and there is one device; and `affine(state) -> (mean (d,), matrix (d, k))` of a learner
     whose encode is (x - mean) @ matrix, which lets a chain fold neighbours into one product.
+
+    For looking (`mmfeat show`): `filters(state)`, rows (k, d) whose products with x it computes, or pictures (k, h, w, c);
+    `prototypes(state)`, rows (k, d) like x; `atoms(state)`, rows (k, d) that x is a sum of; `decode(state, codes)`;
+    `reconstruct(state, x)`; `generate(key, state, count)`. What it makes of them: `mmfeat/visualise/looking.py`.
     """
 
     passes: int = 1
