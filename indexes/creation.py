@@ -16,7 +16,7 @@ from mmfeat.indexes.snapshot import Snapshot
 from mmfeat.indexes.store import Index
 from mmfeat.indexes.structures import check_kind
 
-__all__ = ["create"]
+__all__ = ["check_free", "create"]
 
 
 def create(
@@ -48,10 +48,10 @@ def create(
         raise UsageError(
             "info holds JSON values", str(error), "convert it to plain numbers, strings and lists"
         ) from error
-    _free(root, overwrite)
+    check_free(root, overwrite)
     root.mkdir(parents=True, exist_ok=True)
     with hold_lock(root / "lock"):
-        before = _free(root, overwrite)
+        before = check_free(root, overwrite)
         sweep(root, before)
         for name in FOLDERS:
             (root / name).mkdir(exist_ok=True)
@@ -64,7 +64,7 @@ def create(
     return Index(Snapshot(root, current, manifest))
 
 
-def _free(root: Path, overwrite: bool) -> int:
+def check_free(root: Path, overwrite: bool) -> int:
     """The generation that a new index at `root` comes after (0 where there is none); UsageError when it may not be."""
     if not root.exists():
         return 0

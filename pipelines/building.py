@@ -149,6 +149,7 @@ def _begin(
 ) -> tuple[Index, Model]:
     """A new index with its model inside, or the unfinished one of the same call."""
     from mmfeat.indexes import create, open_index
+    from mmfeat.indexes.creation import check_free
     from mmfeat.model import load
 
     index = open_index(path) if (path / "current.json").exists() and not overwrite else None
@@ -165,10 +166,7 @@ def _begin(
                 "leave the model out, or --overwrite",
             )
         return index, held
-    if any(path.iterdir()) and not (path / "current.json").exists():
-        raise UsageError(
-            "an index is made in a new folder", f"{path}, which holds something else", "choose another name"
-        )
+    check_free(path, overwrite=True)
     if model is None:
         model = fit_job(prepare(recipe, items, settings=settings), seed=seed, report=report)
     dim = _width(model)
