@@ -9,6 +9,7 @@ import importlib
 from typing import Any
 
 _HOME = {
+    "AnchorGraph": "anchor_graph",
     "Autoencoder": "autoencoder",
     "Contrastive": "contrastive",
     "GaussianRbm": "gaussian_rbm",
@@ -27,6 +28,7 @@ _HOME = {
     "spectral_hash": "spectral",
 }
 __all__ = [
+    "AnchorGraph",
     "Autoencoder",
     "Contrastive",
     "GaussianRbm",
