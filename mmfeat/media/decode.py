@@ -160,7 +160,7 @@ def decode_file(source: bytes | str, settings: Decode, extension: str) -> np.nda
     """As `decode`, for bytes whose file had this extension (lower case, with its dot)."""
     from mmfeat.media.opening import open_image, quiet
     from mmfeat.media.pixels import image_pixels
-    from mmfeat.media.wholeness import check_whole
+    from mmfeat.media.wholeness import check_scans, check_whole
 
     with quiet(), open_image(source, extension, settings.frame) as image:
         pixels, limit = image.width * image.height, settings.limit
@@ -170,6 +170,7 @@ def decode_file(source: bytes | str, settings: Decode, extension: str) -> np.nda
                 f"{image.width} x {image.height} = {pixels:,}",
                 "cut it into tiles or raise pixel_limit",
             )
+        check_scans(source, image.format)
         decoded = image_pixels(image, settings, draft=settings.draft)
         check_whole(source, image.format)
         return decoded

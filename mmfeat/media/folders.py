@@ -10,16 +10,21 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from mmfeat.errors import MediaError
 from mmfeat.media.entries import Entry
 from mmfeat.media.ids import make_id
 
-__all__ = ["check", "entries", "is_own", "read_file"]
+__all__ = ["check", "entries", "is_own", "open_regular", "read_file"]
 
 #: Names that tell a folder mmfeat wrote: a model, features, an index.
-_OWN = ({"model.json", "model.safetensors"}, {"features.json", "parts"}, {"features.json", "found.parquet"})
-_OWN += ({"current.json", "generations", "lock"},)
+_OWN: tuple[set[str], ...] = (
+    {"model.json", "model.safetensors"},
+    {"features.json", "parts"},
+    {"features.json", "found.parquet"},
+    {"current.json", "generations", "lock"},
+)
 _AT_ONCE = 1 << 26  # larger files (bytes) are hashed and decoded from disk instead of from memory
 
 
@@ -80,7 +85,7 @@ def read_file(path: str, promised: int) -> bytes | str:
 
     Raises MediaError where it has another length than was promised, or changes while it is read.
     """
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         before = os.fstat(file.fileno())
         if before.st_size != promised:
             raise MediaError(
@@ -93,6 +98,15 @@ def read_file(path: str, promised: int) -> bytes | str:
     if len(data) != promised or (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
         raise MediaError("a file stays as it is while it is read", "one that was written to", "walk again")
     return data
+
+
+def open_regular(path: str) -> BinaryIO:
+    """Open a file for reading. MediaError where it is none by now: opening a pipe would wait for ever."""
+    file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0)))  # noqa: SIM115
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise MediaError("a file stays as it was found", "no regular file any more", "walk again")
+    return file
 
 
 def _leads_to_folder(entry: os.DirEntry[str]) -> bool:

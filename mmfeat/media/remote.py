@@ -16,7 +16,7 @@ from typing import IO, Any
 
 from mmfeat.errors import MissingExtraError, UsageError
 from mmfeat.media.entries import Entry
-from mmfeat.media.folders import is_own
+from mmfeat.media.folders import is_own, open_regular
 from mmfeat.media.ids import make_id
 
 __all__ = ["Url", "as_url", "entries", "is_file", "open_binary", "size_and_mtime"]
@@ -102,7 +102,7 @@ def open_binary(place: str) -> IO[bytes]:
     """An open binary file that can seek, of a path or a URL."""
     url = as_url(place)
     if url is None:
-        return open(place, "rb")
+        return open_regular(place)
     system, path = _system(url.text)
     return system.open(path, "rb", block_size=_BLOCK)
 

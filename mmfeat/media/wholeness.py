@@ -12,13 +12,16 @@ Formats without marks or checksums (BMP, PPM, raw TIFF, WebP, AVIF, ...) tell tr
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import zlib
+from collections.abc import Iterator
 
 from mmfeat.errors import MediaError
 
-__all__ = ["check_whole"]
+__all__ = ["check_scans", "check_whole"]
 
+_SCANS = 500  # of a progressive JPEG; real ones have about ten
 _SOS, _EOI, _WITHOUT_LENGTH = 0xDA, 0xD9, {0x01, *range(0xD0, 0xD8)}
 
 
@@ -27,13 +30,33 @@ def check_whole(source: bytes | str, format: str | None) -> None:
 
     source: the bytes or the path of a file that decodes. format: Pillow's name of it.
     """
-    if format not in ("JPEG", "MPO", "PNG"):
+    if format in ("JPEG", "MPO", "PNG"):
+        with _mapped(source) as data:
+            _check(data, format)
+
+
+def check_scans(source: bytes | str, format: str | None) -> None:
+    """Raise MediaError where a JPEG has more scans than any camera or program writes: each costs time for every pixel.
+
+    A file of one megabyte may hold thousands of empty scans and take an hour, however few pixels the limit allows.
+    """
+    if format not in ("JPEG", "MPO"):
         return
+    with _mapped(source) as data:
+        at, count = data.find(b"\xff\xda"), 0
+        while at >= 0 and count <= _SCANS:
+            at, count = data.find(b"\xff\xda", at + 2), count + 1
+    if count > _SCANS:
+        raise MediaError(f"a JPEG has at most {_SCANS} scans", "more", "save it again with another program")
+
+
+@contextlib.contextmanager
+def _mapped(source: bytes | str) -> Iterator[bytes | mmap.mmap]:
     if isinstance(source, bytes):
-        _check(source, format)
+        yield source
         return
     with open(source, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        _check(data, format)
+        yield data
 
 
 def _check(data: bytes | mmap.mmap, format: str) -> None:

@@ -117,3 +117,13 @@ def test_the_limit_that_follows_from_the_machine_is_named(monkeypatch: pytest.Mo
     with pytest.raises(MediaError, match="at most 150 pixels; got 20 x 10 = 200"):
         decode(file.getvalue())
     assert decode(file.getvalue(), Decode(pixel_limit=200)).shape == (10, 20, 3)
+
+
+def test_a_jpeg_of_thousands_of_scans_is_not_begun() -> None:
+    file = io.BytesIO()
+    fixtures_damage.picture("L", 64, 64).save(file, "JPEG", progressive=True)
+    data = file.getvalue()
+    last = data.rfind(b"\xff\xda")
+    assert decode(data[:-2] + data[last:-2] * 20 + b"\xff\xd9").shape == (64, 64, 3)  # odd, but soon done
+    with pytest.raises(MediaError, match="at most 500 scans"):
+        decode(data[:-2] + data[last:-2] * 2_000 + b"\xff\xd9")

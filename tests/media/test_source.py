@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -192,3 +193,48 @@ def test_pictures_in_memory() -> None:
 def test_threads_are_as_many_as_cores(folder: Path) -> None:
     source = ImageSource(walk(folder), Decode(size=(8, 8)))
     assert source._pool.threads == os.cpu_count()
+
+
+def test_a_file_that_became_a_pipe_is_a_failure_not_a_hang(folder: Path) -> None:
+    items = walk(folder)
+    (folder / "0.png").unlink()
+    os.mkfifo(folder / "0.png")
+    source = ImageSource(items, Decode(size=(8, 8)), threads=2)
+    _, weight = source.read(np.arange(len(source)))
+    assert weight[0] == 0
+    assert "regular file" in source.failures[int(source.rows[0])]
+
+
+class Racing:
+    """A file that somebody writes to as soon as it has been read."""
+
+    def __init__(self, file: BinaryIO, path: str) -> None:
+        self.file, self.path = file, path
+
+    def read(self, count: int) -> bytes:
+        data = self.file.read(count)
+        os.utime(self.path, ns=(1, 1))
+        return data
+
+    def fileno(self) -> int:
+        return self.file.fileno()
+
+    def __enter__(self) -> Racing:
+        return self
+
+    def __exit__(self, *a: object) -> None:
+        self.file.close()
+
+
+def test_a_file_that_is_written_to_while_it_is_read_is_a_failure(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    items = walk(folder)
+    true = folders.open_regular
+    monkeypatch.setattr(
+        folders, "open_regular", lambda path: Racing(true(path), path) if path.endswith("1.png") else true(path)
+    )
+    source = ImageSource(items, Decode(size=(8, 8)), threads=1)
+    _, weight = source.read(np.arange(len(source)))
+    reasons = {items.ids[row]: reason for row, reason in source.failures.items()}
+    assert "while it is read" in reasons["1.png"]
+    assert set(reasons) == {"1.png", "broken.png"}
+    assert weight.sum() == len(SIZES) - 1

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import tarfile
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from fixtures_pictures import write_folder
+from PIL import Image
 
 from mmfeat.arrays import pack_bits
 from mmfeat.errors import BusyError, MismatchError, SettingsError, UsageError
 from mmfeat.files import hold_lock
+from mmfeat.media.ids import split_id
 from mmfeat.media.walk import walk
 from mmfeat.model import Model
 from mmfeat.pipelines import extracting
@@ -138,3 +141,59 @@ def test_one_extraction_at_a_time_and_what_a_killed_one_left_goes(folder: Path, 
     assert aside.exists()
     extract(model, walk(folder), tmp_path / "f")
     assert not aside.exists()
+
+
+def test_any_name_ends_in_the_table_and_comes_back(model: Model, tmp_path: Path) -> None:
+    root = write_folder(tmp_path / "pictures", 1)
+    data = next((root / "china").iterdir()).read_bytes()
+    names = ["日本.jpg".encode(), b"a b'c\"d.jpg", b"two\nlines.jpg", b"\xff\xfe.jpg", b"50% #1.jpg", b"-rf.jpg"]
+    for name in names:
+        (root / os.fsdecode(name)).write_bytes(data)
+    result = extract(model, walk(root), tmp_path / "f")
+    assert (result.done, result.failed, result.skipped) == (len(names) + 1, 0, 0)
+    ids, codes = read_features(tmp_path / "f")
+    assert {os.fsencode(split_id(id)[0]) for id in ids} == {*names, b"china/crop 000.jpg"}
+    assert all(id.isprintable() for id in ids)
+    assert (codes == codes[0]).all()
+
+
+def test_files_that_vanish_or_change_after_the_walk_are_failures(model: Model, tmp_path: Path) -> None:
+    root = write_folder(tmp_path / "pictures", 4)
+    items = walk(root)
+    first, second, third, fourth = sorted(root.rglob("*.jpg"))
+    first.unlink()
+    second.write_bytes(second.read_bytes() + b"more")
+    third.unlink()
+    third.mkdir()
+    result = extract(model, items, tmp_path / "f")
+    assert (result.done, result.failed, result.exit_code) == (1, 3, 1)
+    assert read_features(tmp_path / "f")[0] == [fourth.relative_to(root).as_posix()]
+    assert extract(model, walk(root), tmp_path / "f").done == 2  # what is there is read: the one that grew too
+
+
+@pytest.mark.parametrize("form", ["tar", "npy", "csv", "two", "memory"])
+def test_every_source_gives_the_codes_of_the_files(form: str, model: Model, tmp_path: Path) -> None:
+    root = write_folder(tmp_path / "pictures", 6, side=64)
+    files = sorted(root.rglob("*.jpg"))
+    wanted = pack_bits(model.encode(files))
+    data: object = tmp_path / f"x.{form}"
+    if form == "tar":
+        with tarfile.open(tmp_path / "x.tar", "w") as archive:
+            for number, path in enumerate(files):
+                archive.add(path, f"{number}.jpg")
+    elif form == "npy":
+        pixels = np.stack([np.asarray(Image.open(path).resize((64, 64))) for path in files])
+        np.save(tmp_path / "x.npy", pixels)
+        wanted = pack_bits(model.encode(list(pixels)))
+    elif form == "csv":
+        (tmp_path / "x.csv").write_text("path\n" + "\n".join(str(path.relative_to(tmp_path)) for path in files))
+    elif form == "two":
+        data = [root / "china", root / "flower"]
+    else:
+        store = pytest.importorskip("fsspec", reason="the extra `remote` is not installed").filesystem("memory")
+        store.pipe({f"/extracting/{number}.jpg": path.read_bytes() for number, path in enumerate(files)})
+        data = "memory://extracting"
+    extract(model, walk(data), tmp_path / "f", dtype="bits")  # type: ignore[arg-type]
+    np.testing.assert_array_equal(read_features(tmp_path / "f")[1], wanted)
+    learned = fit("pixel-codes", data, settings={"side": 4, "bits": 8})
+    assert learned.provenance["data"] == "6 pictures"
