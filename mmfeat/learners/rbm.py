@@ -60,7 +60,7 @@ class Rbm(Learner):
         to the exact slope as `steps` grow. The layers before the last are always drawn.
     learning_rate, weight_cost (of W alone): an update is rate · (slope - weight_cost · W) + momentum · the update before.
     schedule: of the rate, "constant", or "linear": down to learning_rate / passes in the last pass.
-    momentum: in the first `switch` passes, and after.
+    momentum: in the first `switch` passes, and after. Persistent chains need a slow machine: (0.5, 0.5).
     sparsity: the mean activity that hidden units should have (0: whatever they like). sparsity_cost scales the pull on their
         biases, sparsity - mean activity: the slope of a cross-entropy.
     spread: standard deviation of the first weights. passes, batch: as in every learner.
@@ -107,12 +107,16 @@ class Rbm(Learner):
         return not self.linear
 
     def init(self, key: Array, x: Array) -> RbmState:
-        """Small random weights for rows (n, d), whose values do not matter; biases 0."""
-        width = rows_of(x).shape[1]
-        weights = self.spread * jax.random.normal(key, (width, self.hidden), jnp.float32)
+        """Small random weights; b the log-odds of the means of the sample x (n, d), a 0.
+
+        Were b 0, hidden units would first learn the means, and persistent chains may leave them dead for ever.
+        """
+        v = self.rows(x)
+        count, width = v.shape
+        mean = (v.sum(axis=0) + 0.5) / (count + 1)
         parameters = {
-            "weights": weights,
-            "visible": jnp.zeros(width, jnp.float32),
+            "weights": self.spread * jax.random.normal(key, (width, self.hidden), jnp.float32),
+            "visible": jnp.log(mean) - jnp.log1p(-mean),
             "hidden": jnp.zeros(self.hidden, jnp.float32),
         }
         count = self.chains if self.negative == "pcd" else 1

@@ -17,6 +17,7 @@ from scipy.special import expit, logsumexp
 from sklearn.datasets import load_digits
 
 from mmfeat.errors import SettingsError
+from mmfeat.evaluate.likelihood import log_likelihood, log_partition
 from mmfeat.learner import default_batches, start, train
 from mmfeat.learners import boltzmann
 from mmfeat.learners.boltzmann import Negative, draw_bits, negative_phase
@@ -252,6 +253,14 @@ def fit(learner: Rbm, x: np.ndarray) -> RbmState:
     return train(learner, start(learner, x, ONE_DEVICE), default_batches(learner, x, mesh=ONE_DEVICE), ONE_DEVICE).state
 
 
+def test_a_machine_starts_at_the_means_of_the_columns() -> None:
+    x, learner = data(400).astype(np.float32), Rbm(hidden=HIDDEN, spread=0.0)
+    state = learner.init(KEY, x)
+    p = (x.sum(0) + 0.5) / (len(x) + 1)
+    wanted = (x * np.log(p) + (1 - x) * np.log(1 - p)).sum(1)
+    np.testing.assert_allclose(log_likelihood(learner, state, x, log_partition(learner, state)), wanted, atol=1e-5)
+
+
 def test_a_sparsity_target_is_met() -> None:
     x, settings = digits(), {"hidden": 40, "batch": 50}
     learner = Rbm(**settings, passes=15, sparsity=0.1)
@@ -307,10 +316,10 @@ def test_settings_that_make_no_sense_are_refused(settings: dict[str, Any]) -> No
 
 
 def test_mnist_is_reconstructed(data_folder: Path) -> None:
-    """10,000 digits, three passes of CD-1: 15 squared error a picture were measured after one pass over all 60,000."""
+    """10,000 digits, three passes of CD-1; 52.7 is the squared error a picture of the mean digit, 13.87 that of 30 components."""
     with gzip.open(data_folder / "mnist" / "train-images-idx3-ubyte.gz") as file:
         x = np.frombuffer(file.read(), np.uint8, 10_500 * 784, offset=16).reshape(-1, 784).astype(np.float32) / 255
     learner = Rbm(hidden=500, passes=3)
     state = fit(learner, x[:10_000])
     error = np.square(np.asarray(jax.jit(learner.reconstruct)(state, x[10_000:])) - x[10_000:]).sum(1).mean()
-    assert 8 < error < 20
+    assert error < 12
