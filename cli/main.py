@@ -22,7 +22,7 @@ from typing import Annotated, Any
 import typer
 
 from mmfeat import __version__
-from mmfeat.cli import demo, evaluate, extract, fit, index, recipes, reproduce, search, show
+from mmfeat.cli import demo, duplicates, evaluate, extract, fit, index, recipes, reproduce, search, show
 from mmfeat.cli.options import ASKED, Interrupted
 from mmfeat.errors import MmfeatError
 
@@ -42,6 +42,7 @@ app.command("fit")(fit.fit)
 app.command("extract")(extract.extract)
 app.add_typer(index.app, name="index")
 app.command("search")(search.search)
+app.command("duplicates")(duplicates.duplicates)
 app.command("show")(show.show)
 app.add_typer(evaluate.app, name="evaluate")
 app.command("recipes")(recipes.recipes)
