@@ -11,7 +11,7 @@ import os
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -172,6 +172,15 @@ def _run(
     return update
 
 
+class _Change(NamedTuple):
+    """Part of a generation: rows to write under their ids, with their codes; ids to remove; what is told of items."""
+
+    parts: pa.Table
+    codes: np.ndarray
+    remove: pa.Array
+    told: pa.Table
+
+
 class _Job:
     """The update of one scope."""
 
@@ -204,48 +213,55 @@ class _Job:
         self.update.same += len(plan.same)
         self.update.new += plan.new
         self.update.changed += len(plan.encode) - plan.new
-        self.settle(known, alive, plan, gone, info)
+        first = [self.settled(known, alive, plan, gone)]
         base, whole = 0, len(plan.encode)
         for rows in chunks(plan.encode):
-            self.encode(rows, counted_on(self.report, base, whole))
-            base += len(rows)
+            self.write([*first, self.encoded(rows, counted_on(self.report, base, whole))], info)
+            base, first = base + len(rows), []
+        if first:
+            self.write(first, info)
 
-    def settle(self, known: pa.Table, alive: np.ndarray, plan: Plan, gone: np.ndarray, info: dict[str, Any]) -> None:
-        """All that needs no encoding, in one generation: what is gone, other labels, other times, what is no picture."""
+    def settled(self, known: pa.Table, alive: np.ndarray, plan: Plan, gone: np.ndarray) -> _Change:
+        """All that needs no encoding: what is gone, other labels, other times, what is no picture."""
         states = known.select(["status", "reason", "sha256"]).take(plan.known)
         self.items = self.items.with_status(plan.same, *(states[name].to_pylist() for name in states.column_names))
         old = known["id"].take(gone[alive[gone]]).combine_chunks()
         out = pa.concat_arrays([old.cast(pa.string()), self.ids.take(pa.array(plan.out))])
-        parts, codes = None, None
-        if len(plan.relabel):
-            parts = self.parts(plan.relabel)
-            codes = self.index.codes_at(self.index.snapshot.known_rows(parts["id"].combine_chunks()))
+        parts = self.parts(plan.relabel)
+        codes = self.index.codes_at(self.index.snapshot.known_rows(as_ids(parts["id"])))
         ended = known.take(gone)
         ended = ended.set_column(
             ended.schema.get_field_index("status"), "status", pa.array([GONE] * len(gone), pa.string())
         )
         told = self.named(np.union1d(plan.touched, plan.told))
-        self.index.change(
-            parts["id"] if parts is not None else (), codes, parts, remove=out,
-            extras=log_entry(self.index.snapshot, pa.concat_tables([told, ended.cast(told.schema)])), info=info or None,
-        )  # fmt: skip
         self.update.deleted += len(out)
         self.update.relabelled += len(plan.relabel)
         self.count_failed(plan.told)
+        return _Change(parts, codes, out, pa.concat_tables([told, ended.cast(told.schema)]))
 
-    def encode(self, rows: np.ndarray, report: Report | None) -> None:
-        """One segment of new and changed pictures; those that cannot be decoded any more lose their code."""
+    def encoded(self, rows: np.ndarray, report: Report | None) -> _Change:
+        """New and changed pictures; those that cannot be decoded any more lose their code."""
         encoded = encode_items(self.model, self.items, rows, report)
         self.items = settle(self.items, rows, encoded.failures, encoded.sha256)
         failed = np.setdiff1d(rows, encoded.rows)
         lost = failed[self.coded[failed]]
         parts = self.parts(encoded.rows)
         codes = pack_bits(encoded.features) if self.model.hash else encoded.features
-        self.index.change(
-            parts["id"], codes if len(parts) else None, parts, remove=self.ids.take(pa.array(lost)),
-            extras=log_entry(self.index.snapshot, self.named(rows)),
-        )  # fmt: skip
         self.count_failed(failed)
+        return _Change(parts, codes, self.ids.take(pa.array(lost)), self.named(rows))
+
+    def write(self, changes: list[_Change], info: dict[str, Any]) -> None:
+        """One generation, of at most one segment."""
+        some = [change for change in changes if len(change.parts)]
+        parts = pa.concat_tables([change.parts for change in some]) if some else None
+        self.index.change(
+            parts["id"] if parts is not None else (),
+            np.concatenate([change.codes for change in some]) if some else None,
+            parts,
+            remove=pa.concat_arrays([change.remove for change in changes]),
+            extras=log_entry(self.index.snapshot, pa.concat_tables([change.told for change in changes])),
+            info=info or None,
+        )
 
     def parts(self, rows: np.ndarray) -> pa.Table:
         """The parts table under the ids of the index."""

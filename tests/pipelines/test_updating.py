@@ -212,7 +212,7 @@ def test_more_folders_and_files(index: Path, folder: Path, tmp_path: Path, model
 
 def test_what_is_taken_out_stays_out_until_it_is_added(index: Path, folder: Path, model: Model) -> None:
     name = "china/crop 000.jpg"
-    assert remove_from_index(index, [name, name]) == 1
+    assert remove_from_index(index, [name, name]) == [name]
     assert name not in contents(open_index(index))
     picture(folder / name, 8)
     assert update_index(index).same == 12
@@ -296,6 +296,5 @@ def test_compacting_and_going_back(index: Path, folder: Path, model: Model) -> N
     assert (small.info_dict()["segments"], small.info_dict()["tombstones"]) == (1, 0)
     assert contents(opened) == held  # a reader keeps what it opened
     assert contents(rollback(index)) == held
-    back = rollback(index)  # before the encoding of what changed, but after the removal
-    assert contents(rollback(index)) == before or contents(back) == before
+    assert contents(rollback(index)) == before  # one update of so few items is one generation
     assert open_index(index).verify() == []
