@@ -114,5 +114,5 @@ def _correlation(a: np.ndarray, b: np.ndarray, mask: np.ndarray) -> np.ndarray:
     flat_a = (flat_a - (flat_a * weight).sum(axis=1, keepdims=True) / total) * weight
     flat_b = (flat_b - (flat_b * weight).sum(axis=1, keepdims=True) / total) * weight
     length = np.sqrt((flat_a**2).sum(axis=1) * (flat_b**2).sum(axis=1))
-    found = np.where(length > 1e-3 * total[:, 0], (flat_a * flat_b).sum(axis=1) / np.maximum(length, 1e-12), 0.0)
+    found = np.where(length > 1e-4 * total[:, 0], (flat_a * flat_b).sum(axis=1) / np.maximum(length, 1e-12), 0.0)
     return np.where(weight.mean(axis=1) >= _LEAST_OVERLAP, found, -1.0).astype(np.float32)

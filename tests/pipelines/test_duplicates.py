@@ -42,7 +42,7 @@ def pictures() -> list[Image.Image]:
         for y in (0, 140, 280)
         for x in range(0, 512, 128)
     ]
-    return [Image.fromarray(tile) for tile in tiles if tile.std() > 35]
+    return [Image.fromarray(tile) for tile in tiles if tile.mean(axis=2).std() > 25]
 
 
 def test_a_cut_out_agrees_in_both_directions_and_another_picture_does_not(pictures: list[Image.Image]) -> None:
@@ -51,7 +51,7 @@ def test_a_cut_out_agrees_in_both_directions_and_another_picture_does_not(pictur
         b = np.stack([small(cut(picture, box)) for picture in pictures])
         assert np.median(agreement(a, b)) > 0.97
         assert np.median(agreement(b, a)) > 0.97
-        assert (np.maximum(agreement(a, b), agreement(b, a)) > 0.95).mean() >= 0.9
+        assert (np.maximum(agreement(a, b), agreement(b, a)) > 0.9).mean() >= 0.9
         plain = [np.corrcoef(x.ravel(), y.ravel())[0, 1] for x, y in zip(a, b, strict=True)]
         assert np.median(plain) < 0.9  # without laying them upon each other they do not agree
     assert (agreement(a, np.roll(a, 2, axis=0)) < 0.9).mean() > 0.95
