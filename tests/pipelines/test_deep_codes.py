@@ -16,7 +16,7 @@ def test_deep_codes_are_better_addresses_than_random_bits() -> None:
     digits = load_digits()
     pixels = (digits.images[..., None] * 15).astype(np.uint8)
     images = Images(pixels, np.full((len(pixels), 2), 8, np.int32))
-    recipe = DeepCodes(bits=16, side=8, color="grey", hidden=(64,), epochs=25)
+    recipe = DeepCodes(bits=16, side=8, color="grey", hidden=(48,), code=32, epochs=25)
     assert recipe.decode(None).size == (8, 8)
     rows = pixels.reshape(len(pixels), -1).astype(np.float32)
     relevant = drop_diagonal(digits.target[:, None] == digits.target[None, :])
