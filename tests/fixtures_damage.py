@@ -146,7 +146,8 @@ def _report(given: Iterable[tuple[str, bytes, str, bytes | None]]) -> None:
             elif pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.size > 3 * LIMIT:
                 came = f"shape {pixels.shape} of {name}"
         except MediaError as error:
-            came = "failed" if error.rule and error.came and error.do else f"no reason: {name}"
+            whole_sentence = error.rule and error.came and error.do and str(error).isprintable()
+            came = "failed" if whole_sentence else f"no reason: {name}"
         took = time.process_time() - began
         slowest, what = max((slowest, what), (took, name))
         ended.append(came)

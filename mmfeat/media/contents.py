@@ -19,6 +19,7 @@ from mmfeat.errors import MediaError, MmfeatError
 from mmfeat.files import sha256_bytes, sha256_file
 from mmfeat.media.arrays_on_disk import row_of
 from mmfeat.media.folders import read_file
+from mmfeat.media.opening import say
 from mmfeat.media.remote import as_url, open_binary, size_and_mtime
 from mmfeat.media.tars import member_of, open_member, split_member
 
@@ -95,6 +96,4 @@ def _elsewhere(place: str) -> Iterator[None]:
     except Exception as error:
         if as_url(place) is None:
             raise
-        raise MediaError(
-            "a file elsewhere can be read", f"{type(error).__name__}: {str(error)[:200]}", "check your access"
-        ) from error
+        raise MediaError("a file elsewhere can be read", say(error), "check your access") from error

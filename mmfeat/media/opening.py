@@ -33,6 +33,7 @@ __all__ = [
     "quiet",
     "read_header",
     "read_headers",
+    "say",
 ]
 
 #: Formats with a magic number, found by content.
@@ -220,7 +221,7 @@ def open_image(source: bytes | str | IO[bytes], extension: str = "", frame: int 
         image.close()
         if isinstance(error, MediaError):
             raise
-        came = f"no frame {frame}" if isinstance(error, EOFError) else _say(error)
+        came = f"no frame {frame}" if isinstance(error, EOFError) else say(error)
         raise MediaError("the file has the frame that is asked for", came, "ask for frame 0") from error
     return image
 
@@ -262,13 +263,13 @@ def read_headers(source: IO[bytes], extension: str = "") -> list[Header | MediaE
             try:
                 count = int(getattr(image, "n_frames", 1))
             except Exception as error:  # the chain of pages is damaged
-                raise MediaError("the pages of a TIFF follow one another", _say(error), "restore the file") from error
+                raise MediaError("the pages of a TIFF follow one another", say(error), "restore the file") from error
         found: list[Header | MediaError] = []
         for page in range(count):
             try:
                 found.append(_page(image, page))
             except Exception as error:  # noqa: BLE001 - a page raises whatever its parser meets
-                found.append(MediaError("the page of a file can be read", _say(error), "restore the file"))
+                found.append(MediaError("the page of a file can be read", say(error), "restore the file"))
         return found
 
 
@@ -284,7 +285,7 @@ def _page(image: Image.Image, page: int) -> Header:
 def _unreadable(source: str | IO[bytes], error: Exception) -> MediaError:
     start = _first_bytes(source)
     if start is None:
-        return MediaError("a file can be read", _say(error), "check that it exists and may be read")
+        return MediaError("a file can be read", say(error), "check that it exists and may be read")
     if not start:
         return MediaError("a picture has bytes", "an empty file", "restore the file from its source")
     if start[4:8] == b"ftyp" and start[8:12] in _HEIF_BRANDS and not _prepare():
@@ -293,7 +294,7 @@ def _unreadable(source: str | IO[bytes], error: Exception) -> MediaError:
         return MediaError(
             "a picture begins with a header that Pillow knows", f"bytes {start[:8]!r}", "check what the file really is"
         )
-    return MediaError("a picture's header can be read", _say(error), "restore the file from its source")
+    return MediaError("a picture's header can be read", say(error), "restore the file from its source")
 
 
 def _first_bytes(source: str | IO[bytes]) -> bytes | None:
@@ -307,5 +308,6 @@ def _first_bytes(source: str | IO[bytes]) -> bytes | None:
         return None
 
 
-def _say(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error)[:200]}"
+def say(error: Exception) -> str:
+    """What a decoder says, on one line and not at length."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"

@@ -14,7 +14,7 @@ from PIL import Image
 
 from mmfeat.errors import MediaError, ShapeError
 from mmfeat.media.decode import Decode, output_size
-from mmfeat.media.opening import orientation_of
+from mmfeat.media.opening import orientation_of, say
 
 __all__ = ["array_pixels", "image_pixels", "is_image", "shown_size"]
 
@@ -54,8 +54,9 @@ def image_pixels(image: Image.Image, settings: Decode, draft: bool) -> np.ndarra
     except MediaError:
         raise
     except Exception as error:  # decoders raise anything; the reason goes into the table
-        came = f"{type(error).__name__}: {str(error)[:200]}"
-        raise MediaError("a picture decodes to its last pixel", came, "restore the file from its source") from error
+        raise MediaError(
+            "a picture decodes to its last pixel", say(error), "restore the file from its source"
+        ) from error
     if image.mode in _DEEP:
         return _finish_planes(planes, target, turn, settings)
     flat = _resize(flat, target, box)

@@ -30,7 +30,7 @@ from mmfeat.errors import DataError, MediaError, MmfeatError, UsageError
 from mmfeat.media.contents import content_sha256, open_content, read_content
 from mmfeat.media.decode import Decode, bucket, decode_array, decode_file, output_size
 from mmfeat.media.items import Items
-from mmfeat.media.opening import read_header
+from mmfeat.media.opening import read_header, say
 
 __all__ = ["ArrayImages", "ImageSource"]
 
@@ -92,7 +92,7 @@ class ImageSource:
         except OSError as error:
             self.failures[row] = _gone(error)
         except Exception as error:  # noqa: BLE001 - one bad file never stops a run
-            self.failures[row] = f"decoding failed: {type(error).__name__}: {str(error)[:200]}"
+            self.failures[row] = f"decoding failed: {say(error)}"
         return None
 
     def _pixels(self, position: int, row: int) -> np.ndarray:
