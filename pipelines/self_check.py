@@ -107,11 +107,16 @@ def _open(items: Items, row: int) -> Image.Image | None:
     from PIL import Image, ImageOps
 
     from mmfeat.errors import MmfeatError
+    from mmfeat.media.contents import open_content, read_content
     from mmfeat.media.decode import decode_array
     from mmfeat.media.opening import quiet
 
+    place, fragment = items.place_of(row)
     try:
-        with quiet(), Image.open(items.path_of(row)) as image:
+        if "row" in fragment:
+            return Image.fromarray(_rgb(decode_array(read_content(place, fragment))))
+        with quiet(), open_content(place) as file, Image.open(file) as image:
+            image.seek(fragment.get("page", 0))
             image.draft("RGB", (1024, 1024))
             upright = ImageOps.exif_transpose(image)
             return (
