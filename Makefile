@@ -12,7 +12,7 @@ SOURCES = mmfeat indexes pipelines cli
 STYLED = $(SOURCES) tests examples
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check-all lint types bench reproductions lock clean wheel
+.PHONY: help demo test check-all lint types bench soak reproductions lock clean wheel
 .DELETE_ON_ERROR:
 
 help:

@@ -17,10 +17,10 @@ _WHERE = {
     "Hits": "mmfeat.indexes.search",
     "Index": "mmfeat.indexes.store",
     "create": "mmfeat.indexes.creation",
-    "export": "mmfeat.indexes.export",
-    "newest_whole": "mmfeat.indexes.rollback",
+    "export": "mmfeat.indexes.exporting",
+    "newest_whole": "mmfeat.indexes.going_back",
     "open_index": "mmfeat.indexes.store",
-    "rollback": "mmfeat.indexes.rollback",
+    "rollback": "mmfeat.indexes.going_back",
     "verify_index": "mmfeat.indexes.verify",
 }
 
