@@ -22,7 +22,7 @@ from typing import Annotated, Any
 import typer
 
 from mmfeat import __version__
-from mmfeat.cli import demo, duplicates, evaluate, extract, fit, index, recipes, reproduce, search, show
+from mmfeat.cli import choose, demo, duplicates, evaluate, extract, fit, index, recipes, reproduce, search, show
 from mmfeat.cli.options import ASKED, Interrupted
 from mmfeat.errors import MmfeatError
 
@@ -40,6 +40,7 @@ app = typer.Typer(
 )
 app.command("fit")(fit.fit)
 app.command("extract")(extract.extract)
+index.app.command("choose")(choose.choose)
 app.add_typer(index.app, name="index")
 app.command("search")(search.search)
 app.command("duplicates")(duplicates.duplicates)
