@@ -31,6 +31,15 @@ class PlainModel:
             yield rows, images.pixels.reshape(len(rows), -1).astype(np.float32) - 127.5, weight > 0
 
 
+def contents(place: Path) -> dict[str, bytes]:
+    """Every file of a features folder that is not a lock."""
+    return {
+        str(path.relative_to(place)): path.read_bytes()
+        for path in sorted(place.rglob("*"))
+        if path.is_file() and not path.name.startswith(".lock")
+    }
+
+
 def main(folder: str, out: str, k: int, n: int, dies_at: int) -> None:
     """One shard in a process of its own, killed at the `dies_at`-th rename of a file of a part."""
     from mmfeat.media.walk import walk
