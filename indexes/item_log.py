@@ -10,6 +10,7 @@ them (one table alone need not have a status).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -48,13 +49,18 @@ def as_bytes(table: pa.Table) -> bytes:
     return sink.getvalue().to_pybytes()
 
 
-def read_log(snapshot: Snapshot) -> pa.Table | None:
-    """All items known, each once, in the order in which they were first told of; None where no table is kept."""
+def read_log(snapshot: Snapshot, of: Callable[[pa.ChunkedArray], np.ndarray] | None = None) -> pa.Table | None:
+    """All items known, each once, in the order in which they were first told of; None where no table is kept.
+
+    of: a mask of ids (n,) bool, those that are wanted: a few of many are had sooner.
+    """
     names = ([ITEMS] if ITEMS in snapshot.manifest.extras else []) + later(snapshot)
     if not names:
         return None
     check_contents(snapshot.root, [snapshot.manifest.extras[name] for name in names])
     tables = [_read(snapshot, name) for name in names]
+    if of is not None:
+        tables = [table.filter(pa.array(of(table["id"]))) for table in tables]
     whole = pa.concat_tables([table.select(tables[0].column_names) for table in tables]).combine_chunks()
     if len(names) > 1:
         order = whole["id"].combine_chunks().dictionary_encode()

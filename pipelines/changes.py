@@ -6,6 +6,7 @@ cannot be looked at (an unreadable folder, a link to a disk that is not there) n
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -47,11 +48,11 @@ class Plan(NamedTuple):
     gone: np.ndarray
 
 
-def known_items(index: Index) -> pa.Table:
-    """The table of all items the index knows of; empty for an index of vectors."""
+def known_items(index: Index, of: Callable[[pa.ChunkedArray], np.ndarray] | None = None) -> pa.Table:
+    """The table of all items the index knows of, or those of a mask of ids; empty for an index of vectors."""
     from mmfeat.media.items import SCHEMA
 
-    table = read_log(index.snapshot)
+    table = read_log(index.snapshot, of)
     return SCHEMA.empty_table() if table is None else table.select(SCHEMA.names).cast(SCHEMA)
 
 

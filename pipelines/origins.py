@@ -57,7 +57,7 @@ class Origin:
 class Scope:
     """What one walk looks at: an origin, or one folder or file in it. inside: its path below the origin's folder, "" for all.
 
-    whole: False for a single file; then nothing is concluded of what is not found.
+    whole: False for a single file; then nothing is concluded of what is not found. name: of the single file.
     """
 
     origin: Origin
@@ -65,6 +65,7 @@ class Scope:
     places: tuple[str, ...]
     inside: str = ""
     whole: bool = True
+    name: str = ""
 
     @property
     def added(self) -> str:
@@ -73,7 +74,7 @@ class Scope:
 
     def mask(self, ids: Any) -> np.ndarray:
         """Which ids (n,) of the index it looks at."""
-        mask = self.origin.owns(ids, self.inside)
+        mask = self.origin.owns(ids, self.inside + self.name)
         for other in self.others:
             mask = mask & ~other.owns(ids)
         return mask
@@ -118,7 +119,14 @@ def find_scope(index: Index, place: str | os.PathLike[str]) -> Scope | None:
                 name = f"{root.name}/" if len(one.places) > 1 else ""
                 below = (path if path.is_dir() else path.parent).relative_to(root)
                 inside = name + ("" if below == Path() else f"{_id(below)}/")
-                return Scope(one, _others(origins, one), (str(path),), inside, whole=path.is_dir())
+                return Scope(
+                    one,
+                    _others(origins, one),
+                    (str(path),),
+                    inside,
+                    path.is_dir(),
+                    "" if path.is_dir() else _id(Path(path.name)),
+                )
             if path == root and len(one.places) > 1:
                 return Scope(one, _others(origins, one), (str(path),), f"{root.name}/")
     return None

@@ -201,8 +201,7 @@ class _Job:
 
     def run(self, info: dict[str, Any], retry: bool, removed: bool) -> None:
         """Look, compare, and write what is to change. removed: whether what somebody took out stays out."""
-        known = known_items(self.index)
-        known = known.filter(pa.array(self.scope.mask(known["id"])))
+        known = known_items(self.index, self.scope.mask)
         alive = self.index.snapshot.rows_of(known["id"].combine_chunks().cast(pa.large_string())) >= 0
         self.items, self.ids = walked(self.scope, self.report)
         if not removed:
@@ -336,8 +335,8 @@ def remove_from_index(path: str | os.PathLike[str], ids: Sequence[str] = (), whe
 
             rows = np.flatnonzero(rows_where(index.snapshot, where) & index.snapshot.living)
             names = list(dict.fromkeys([*names, *index.ids_at(rows)]))
-        known = known_items(index)
-        known = known.filter(pc.is_in(known["id"], value_set=pa.array(names, pa.string())))
+        wanted = pa.array(names, pa.string())
+        known = known_items(index, lambda ids: pc.is_in(ids, value_set=wanted).to_numpy())
         for name, value in (("status", "skipped"), ("reason", REMOVED)):
             place = known.schema.get_field_index(name)
             known = known.set_column(place, known.schema.field(place), pa.array([value] * len(known), pa.string()))
