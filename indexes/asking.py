@@ -9,7 +9,7 @@ import numpy as np
 from mmfeat.errors import UsageError
 from mmfeat.indexes.kinds import as_codes, as_count, to_unit
 from mmfeat.indexes.ranges import Balls, ball_blocks, distance_blocks
-from mmfeat.indexes.search import Block, Hits, restrict, search_blocks
+from mmfeat.indexes.search import Block, Hits, gathered, restrict, search_blocks
 from mmfeat.indexes.structures import Effort
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["search", "together", "within"]
 
-REMEMBERED = 8  # filters whose rows are kept with a snapshot
+REMEMBERED = 4  # filters whose rows are kept with a snapshot
 
 
 def _queries(snapshot: Snapshot, queries: Any) -> np.ndarray:
@@ -29,20 +29,27 @@ def _blocks(snapshot: Snapshot, allow: Any, where: str | None) -> list[Block]:
     """The blocks with the rows that may answer."""
     if where is None:
         return snapshot.blocks if allow is None else snapshot.allowed_blocks(allow)
-    blocks = snapshot.filtered.get(where)
-    if blocks is None:
-        from mmfeat.indexes.filters import rows_where
-
-        blocks = restrict(snapshot.blocks, rows_where(snapshot, where))
-        while len(snapshot.filtered) >= REMEMBERED:
-            snapshot.filtered.pop(next(iter(snapshot.filtered)), None)
-        snapshot.filtered[where] = blocks
+    blocks = _filtered(snapshot, where)[0]
     if allow is None:
         return blocks
     mask = np.zeros(snapshot.rows, bool)
     for block in snapshot.allowed_blocks(allow):
         mask[block.start : block.start + len(block.codes)] = True if block.keep is None else block.keep
     return restrict(blocks, mask)
+
+
+def _filtered(snapshot: Snapshot, where: str) -> tuple[list[Block], list[Block]]:
+    """The blocks under a condition, and the same to be scanned again and again; the last few are remembered."""
+    found = snapshot.filtered.get(where)
+    if found is None:
+        from mmfeat.indexes.filters import rows_where
+
+        blocks = restrict(snapshot.blocks, rows_where(snapshot, where))
+        found = blocks, gathered(blocks)
+        while len(snapshot.filtered) >= REMEMBERED:
+            snapshot.filtered.pop(next(iter(snapshot.filtered)), None)
+        snapshot.filtered[where] = found
+    return found
 
 
 def search(snapshot: Snapshot, queries: Any, k: int, allow: Any, where: str | None, effort: Effort) -> Hits:
@@ -53,7 +60,8 @@ def search(snapshot: Snapshot, queries: Any, k: int, allow: Any, where: str | No
         value = getattr(effort, name)
         if value is not None:
             as_count(value, f"{name} is a whole number of at least 1", "leave it out for the default")
-    return search_blocks(snapshot.ways, _blocks(snapshot, allow, where), codes, k, effort)
+    blocks = _filtered(snapshot, where)[1] if where is not None and allow is None else _blocks(snapshot, allow, where)
+    return search_blocks(snapshot.ways, blocks, codes, k, effort)
 
 
 def within(snapshot: Snapshot, queries: Any, radius: float, allow: Any, where: str | None) -> Balls:

@@ -14,10 +14,12 @@ import numpy as np
 from mmfeat.indexes.kinds import Kind, Measure, Scan, measurer, scanner
 from mmfeat.indexes.structures import Effort, Structure
 
-__all__ = ["Block", "Hits", "Ways", "restrict", "search_blocks", "ways_of"]
+__all__ = ["Block", "Hits", "Ways", "gathered", "restrict", "search_blocks", "ways_of"]
 
 FEW = 4096  # rows that are scanned rather than looked for in a structure
 SHARE = 0.05  # of the rows of a block: a filter that leaves fewer has them scanned
+_GATHERED = 1 << 26  # bytes of codes that are gathered for a filter that is remembered
+_MANY, _COPIED = 16, 1 << 28  # queries for which kept rows are copied, and the bytes that this may take
 _MORE = 16  # rows proposed beyond k where the structure's own distances are exact
 _ELEMENTS = 1 << 21  # of a block of measuring
 
@@ -51,6 +53,7 @@ class Block(NamedTuple):
     """A contiguous run of rows: codes (n, w), the global row of the first, and which may answer.
 
     keep: (n,) bool, or None when all do. kept: how many do. structure: over all n rows, if the segment has one.
+    rows: (n,) int64, the global rows where the codes are gathered ones; None where they are contiguous from `start` on.
     """
 
     start: int
@@ -58,6 +61,7 @@ class Block(NamedTuple):
     keep: np.ndarray | None
     kept: int
     structure: Structure | None = None
+    rows: np.ndarray | None = None
 
 
 def restrict(blocks: Sequence[Block], allowed: np.ndarray) -> list[Block]:
@@ -68,6 +72,20 @@ def restrict(blocks: Sequence[Block], allowed: np.ndarray) -> list[Block]:
         keep = keep if block.keep is None else keep & block.keep
         kept = int(np.count_nonzero(keep))
         out.append(block._replace(keep=None if kept == len(keep) else keep, kept=kept))
+    return out
+
+
+def gathered(blocks: Sequence[Block]) -> list[Block]:
+    """The same rows to be scanned again and again: where less than half of a block is kept, its codes are copied once."""
+    out, left = [], _GATHERED
+    for block in blocks:
+        size = block.kept * block.codes.shape[1] * block.codes.itemsize
+        few = block.keep is not None and 2 * block.kept < len(block.codes) and size <= left
+        if few and (block.structure is None or not _worth(block, 1)):
+            rows = np.flatnonzero(np.asarray(block.keep))
+            block = Block(0, block.codes[rows], None, block.kept, None, rows + block.start)
+            left -= size
+        out.append(block)
     return out
 
 
@@ -95,7 +113,9 @@ def _search_block(ways: Ways, block: Block, queries: np.ndarray, k: int, effort:
         distance, row = _proposed(ways, block, block.structure, queries, k, effort)
     else:
         distance, row = _scanned(ways.scan, block, queries, k)
-    if block.start:
+    if block.rows is not None:
+        row = block.rows[row]
+    elif block.start:
         row += block.start
     return Hits(distance, row)
 
@@ -108,7 +128,8 @@ def _worth(block: Block, k: int) -> bool:
 def _scanned(scan: Scan, block: Block, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     if block.keep is None:
         return scan(block.codes, queries, k)
-    if 2 * block.kept < len(block.codes):
+    size = block.kept * block.codes.shape[1] * block.codes.itemsize
+    if 2 * block.kept < len(block.codes) or (len(queries) >= _MANY and size <= _COPIED):
         return _among_kept(scan, block, queries, k)
     return _past_left_out(scan, block, queries, k)
 

@@ -61,7 +61,7 @@ class Snapshot:
         dead = [read_dead(root, piece) for piece in manifest.tombstones]
         self.dead = np.concatenate(dead) if dead else np.empty(0, np.int64)
         self.ways = ways_of(self.kind, self.metric)
-        self.filtered: dict[str, list[Block]] = {}  # by text of `where`, see `filters`
+        self.filtered: dict[str, tuple[list[Block], list[Block]]] = {}  # by text of `where`, see `filters`
 
     @functools.cached_property
     def living(self) -> np.ndarray:

@@ -13,8 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmfeat.errors import UsageError
-from mmfeat.indexes import create, open_index
+from mmfeat.indexes import create, open_index, structures
+from mmfeat.indexes import search as searching
 from mmfeat.indexes.filters import evaluate, parse
+from mmfeat.indexes.structures import Effort
 
 ROWS = 60
 rng = np.random.default_rng(0)
@@ -129,3 +131,30 @@ def test_an_index_is_filtered_by_parts_and_items(tmp_path: Path) -> None:
         found("colour = 'red'")
     with pytest.raises(UsageError, match="a condition is a text"):
         found("  ")
+
+
+@pytest.mark.parametrize("kind", ["binary-flat", "binary-ivf"])
+def test_a_remembered_condition_answers_as_a_mask(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows of a condition may be copied together to be scanned again: the same rows, distances and order come out."""
+    monkeypatch.setattr(structures, "LEAST", 300)
+    monkeypatch.setattr(searching, "FEW", 100)
+    draw = np.random.default_rng(3)
+    codes, label = draw.integers(0, 256, (1200, 2), dtype=np.uint8), draw.integers(0, 4, 1200)
+    index = create(tmp_path / "i", kind=kind, dim=16)
+    for part in (slice(0, 700), slice(700, 1200)):
+        names = [f"n{i}" for i in range(part.start, part.stop)]
+        index.add(names, codes[part], pa.table({"label": label[part]}))
+    index.remove([f"n{i}" for i in range(0, 1200, 7)])
+    alive = np.arange(1200) % 7 > 0
+    for where, mask in (("label = 1", label == 1), ("label < 3", label < 3), ("label = 9", label == 9)):
+        may = np.flatnonzero(mask & alive)
+        for asked in (codes[:1], codes[:30]):
+            for _ in range(2):
+                hits = index.search(asked, 8, where=where, effort=Effort(exact=True))
+                full = np.bitwise_count(asked[:, None] ^ codes[may]).sum(axis=2)
+                order = np.argsort(full, axis=1, kind="stable")[:, :8]
+                np.testing.assert_array_equal(hits.row, may[order])
+                np.testing.assert_array_equal(hits.distance, np.take_along_axis(full, order, axis=1))
+                rough = index.search(asked, 8, where=where)
+                assert rough.row.shape == hits.row.shape
+                assert np.isin(rough.row, may).all()
