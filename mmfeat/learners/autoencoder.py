@@ -198,7 +198,7 @@ class Autoencoder(Learner):
         return self.decode(state, self.encode(state, x))
 
     def objective(self, params: Any, key: Array, x: Array, weight: Array) -> tuple[Array, tuple[Array, Array, Metrics]]:
-        """The objective for rows (n, d) and weights (n,); beside it the logits' mean and variance (code,), and its parts."""
+        """The objective for rows (n, d) and weights (n,); beside it the clean logits' mean and variance (code,), and its parts."""
         net, total = self._merge(params), jnp.maximum(weight.sum(), 1e-12)
         spoilt = self._spoil(jax.random.fold_in(key, 0), x)
         z = self._logits(net, spoilt)
@@ -220,6 +220,12 @@ class Autoencoder(Learner):
             )
             parts["steepness"] = weight @ steepness / total
             value = value + self.contraction * parts["steepness"]
+        if self.corruption and (
+            self.hash or self.code_noise
+        ):  # what is encoded later is not spoilt: its statistics count
+            clean = self._logits(net, x)
+            mean = weight @ clean / total
+            variance = weight @ jnp.square(clean - mean[None, :]) / total
         return value, (mean, variance, parts)
 
     def _steepness(self, net: Any, key: Array, x: Array, z: Array, mean: Array, variance: Array) -> Array:

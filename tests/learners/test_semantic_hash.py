@@ -112,6 +112,16 @@ def test_it_starts_from_pretrained_layers() -> None:
     assert int(state.count) == 1
 
 
+def test_bits_of_a_denoising_net_are_cut_through_the_middle_of_clean_rows() -> None:
+    x = digits()[0]
+    net = Autoencoder((64,), corruption=0.5, learning_rate=1e-9, passes=1, batch=len(x))
+    for rounding in ("noise", "straight_through"):
+        learner = SemanticHash(16, rounding, net=net)
+        values = transform(learner, fit(learner, x), x, ONE_DEVICE)
+        np.testing.assert_allclose(values.mean(0), 0, atol=1e-4)
+        np.testing.assert_allclose(values.std(0), 1, atol=1e-4)
+
+
 def test_noise_on_rounded_bits_brings_like_pictures_together() -> None:
     seen, unseen = digits()
     labels = load_digits().target
