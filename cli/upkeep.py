@@ -14,6 +14,7 @@ __all__ = ["add", "compact", "export", "remove", "rollback", "update", "verify"]
 
 Index = Annotated[Path, typer.Argument(help="An index's folder.", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable.")]
+_MANY = 200  # segments, from which on opening an index takes longer than it need
 _LEFT = "what was done is kept; the same command goes on from there"
 
 
@@ -85,6 +86,8 @@ def _end(result: Any, as_json: bool) -> None:
         typer.echo(f"{result.path}: {said}; {result.count:,} indexed, generation {result.generation}")
         if result.why:
             typer.echo(f"  failed: {result.why}")
+        if result.segments > _MANY:
+            typer.echo(f"  it lies in {result.segments:,} segments: `mmfeat index compact` makes them one")
     if not result.complete:
         raise Interrupted(_LEFT)
     raise typer.Exit(result.exit_code)

@@ -119,16 +119,12 @@ def find_scope(index: Index, place: str | os.PathLike[str]) -> Scope | None:
                 name = f"{root.name}/" if len(one.places) > 1 else ""
                 below = (path if path.is_dir() else path.parent).relative_to(root)
                 inside = name + ("" if below == Path() else f"{_id(below)}/")
-                return Scope(
-                    one,
-                    _others(origins, one),
-                    (str(path),),
-                    inside,
-                    path.is_dir(),
-                    "" if path.is_dir() else _id(Path(path.name)),
-                )
+                file = "" if path.is_dir() else _id(Path(path.name))
+                return Scope(one, _others(origins, one), (str(path),), inside, whole=not file, name=file)
             if path == root and len(one.places) > 1:
-                return Scope(one, _others(origins, one), (str(path),), f"{root.name}/")
+                file = "" if path.is_dir() else _id(Path(path.name))
+                inside = "" if file else f"{_id(Path(path.name))}/"
+                return Scope(one, _others(origins, one), (str(path),), inside, whole=not file, name=file)
     return None
 
 

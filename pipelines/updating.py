@@ -53,6 +53,7 @@ class Update:
     failed: int = 0
     count: int = 0
     generation: int = 0
+    segments: int = 0
     complete: bool = True
     why: str = ""
 
@@ -169,6 +170,7 @@ def _run(
     except KeyboardInterrupt:
         update.complete = False
     update.count, update.generation = len(index), index.generation
+    update.segments = len(index.snapshot.segments)
     return update
 
 
