@@ -10,12 +10,13 @@ import os
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from fixtures_faults import faults, tree
 from fixtures_index import CHANGES, make, state
 
 from mmfeat.errors import DamagedError, UsageError
-from mmfeat.indexes import create, open_index, verify_index
+from mmfeat.indexes import create, open_index, structures, verify_index
 
 ENDS = ("killed", "power", "torn", "full")
 
@@ -129,3 +130,39 @@ class Forgetful(dict):
 
     def pop(self, *key: object) -> None:  # type: ignore[override]
         pass
+
+
+@pytest.mark.parametrize("how", ENDS)
+@pytest.mark.parametrize("name", ["add", "compact"])
+@pytest.mark.parametrize("kind", ["binary-hnsw", "binary-ivf"])
+def test_structures_of_faiss_end_the_same_to_the_byte(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, name: str, how: str
+) -> None:
+    monkeypatch.setattr(structures, "LEAST", 1)
+    codes = np.random.default_rng(0).integers(0, 256, (60, 2), dtype=np.uint8)
+    index = create(tmp_path / "start.index", kind=kind, dim=16)
+    index.add([str(i) for i in range(40)], codes[:40])
+    index.add([str(i) for i in range(30, 50)], codes[40:])
+
+    def action(path: Path) -> None:
+        if name == "add":
+            open_index(path).add([str(i) for i in range(45, 65)], codes[:20])
+        else:
+            open_index(path).compact(1)
+
+    done = copy(index.path, tmp_path / "done.index")
+    action(done)
+    undisturbed = settled(done)
+    assert any(path.endswith("structure.faiss") for path in undisturbed)
+    for at in places(how, 200):
+        path = copy(index.path, tmp_path / f"{at}.index")
+        with faults(at, how, seed=at) as disk, contextlib.suppress(OSError):
+            action(path)
+        assert verify_index(path) == []
+        if open_index(path).generation == index.generation:
+            action(path)
+        assert settled(path) == undisturbed, at
+        shutil.rmtree(path)
+        if not disk.dead:
+            break
+    assert 5 < at < 190

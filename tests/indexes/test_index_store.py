@@ -280,3 +280,28 @@ def test_importing_is_light(tmp_path: Path) -> None:
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env)
     assert done.stdout.split("\n")[:2] == ["[]", "True False"]
+
+
+def test_an_index_of_the_first_format_is_read(tmp_path: Path) -> None:
+    """Its manifests had no check, no `restores` and no `oldest`."""
+    from mmfeat.files import canonical_json, sha256_bytes
+
+    index = make(tmp_path / "x.index")
+    parent = None
+    for number in range(1, 5):
+        path = index.path / "generations" / f"gen-{number:06d}.json"
+        value = json.loads(path.read_bytes())
+        for name in ("check", "restores", "oldest"):
+            del value[name]
+        value |= {"format": 1, "parent": parent}
+        path.write_bytes(canonical_json(value))
+        parent = {"generation": number, "sha256": sha256_bytes(canonical_json(value))}
+    current = {"format": 1, "manifest": "generations/gen-000004.json", **(parent or {})}
+    current["check"] = sha256_bytes(canonical_json(current))
+    (index.path / "current.json").write_bytes(canonical_json(current))
+    old = open_index(index.path)
+    assert (len(old), old.verify()) == (10, [])
+    old.add(["more"], np.zeros((1, 2), np.uint8))
+    assert open_index(index.path).verify() == []
+    flip(index.path / "generations" / "gen-000003.json")
+    assert [problem.split(":")[0] for problem in verify_index(index.path)] == ["generations/gen-000003.json"]
