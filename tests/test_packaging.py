@@ -153,7 +153,7 @@ assert registry.class_named("novel-hash") is cls and "upside" in registry.descri
 print(settings.from_json(settings.to_json(cls(planes=5))))
 """
     home = Path(str(mmfeat.__file__)).parents[1]
-    assert python(code, tmp_path, tmp_path, home) == "NovelHash(bits=64, centre=True, planes=5)"
+    assert python(code, tmp_path, tmp_path, home) == "NovelHash(bits=64, centre=True, orthogonal=False, planes=5)"
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ def _known(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_settings_come_back_equal_and_of_the_same_types() -> None:
     value = Chain(Pool(regions=((1, 1), (2, 2)), kind="max"), Lsh(bits=16), fit_rows=None)
     data = json.loads(json.dumps(to_json(value)))
-    assert data["stages"][1] == {"type": "lsh", "bits": 16, "centre": True}
+    assert data["stages"][1] == {"type": "lsh", "bits": 16, "centre": True, "orthogonal": False}
     assert from_json(data) == value
     assert isinstance(from_json(data).stages[0].regions[1], tuple)
 
@@ -67,7 +67,7 @@ def test_any_settings_come_back(value: Every) -> None:
 def test_what_is_no_setting_is_refused() -> None:
     with pytest.raises(SettingsError, match="settings are numbers"):
         to_json(object())
-    with pytest.raises(SettingsError, match="lsh has the settings bits, centre; got bit"):
+    with pytest.raises(SettingsError, match="lsh has the settings bits, centre, orthogonal; got bit"):
         from_json({"type": "lsh", "bit": 3})
     with pytest.raises(SettingsError, match=r"a name is one of .*lsh.*got hsl"):
         from_json({"type": "hsl"})
@@ -132,7 +132,7 @@ def test_a_dotted_name_is_replaced(name: str, value: Any, wanted: Any) -> None:
         ("grid", [[1, 2, 3]], "grid is tuple"),
         ("part.bits", "x", "part.bits is int, like 4"),
         ("part.bits", 0, "at least one bit"),
-        ("part.bit", 1, "lsh has the settings bits, centre; got bit"),
+        ("part.bit", 1, "lsh has the settings bits, centre, orthogonal; got bit"),
         ("any_part", "no_such", "a name is one of"),
         ("count.deep", 1, "count.deep must name a setting"),
         ("widths.7", 1, "must name a setting"),
