@@ -12,24 +12,34 @@ import typer
 __all__ = ["search"]
 
 
+Queries = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="QUERY",
+        help="Pictures, parts of pictures (a.jpg#xywh=x,y,w,h in pixels or xywh=percent:x,y,w,h), ids of the index, or "
+        ".npy files of vectors.",
+        show_default=False,
+    ),
+]
+Where = Annotated[
+    str | None, typer.Option("--where", help="Only items for which this is true: \"label = 'cat' and w >= 64\".")
+]
+Rerank = Annotated[
+    Path | None, typer.Option("--rerank", help="Another index of the same items, which orders what this one finds.")
+]
+Candidates = Annotated[
+    int | None, typer.Option("--candidates", min=1, help="How many of the nearest are measured by exact codes.")
+]
+
+
 def search(
     index: Annotated[Path, typer.Argument(help="An index's folder.", show_default=False)],
-    queries: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="QUERY",
-            help="Pictures, parts of pictures (a.jpg#xywh=x,y,w,h in pixels or xywh=percent:x,y,w,h), ids of the index, or "
-            ".npy files of vectors.",
-            show_default=False,
-        ),
-    ],
+    queries: Queries,
     k: Annotated[
         int | None,
         typer.Option("-k", min=1, help="How many neighbours; 10, or all with --within.", show_default=False),
     ] = None,
-    where: Annotated[
-        str | None, typer.Option("--where", help="Only items for which this is true: \"label = 'cat' and w >= 64\".")
-    ] = None,
+    where: Where = None,
     within: Annotated[
         float | None, typer.Option("--within", help="All items at no more than this distance (bits, or of floats).")
     ] = None,
@@ -39,12 +49,8 @@ def search(
     like_any: Annotated[
         bool, typer.Option("--like-any", help="The queries are examples of one: by the least distance to them.")
     ] = False,
-    rerank: Annotated[
-        Path | None, typer.Option("--rerank", help="Another index of the same items, which orders what this one finds.")
-    ] = None,
-    candidates: Annotated[
-        int | None, typer.Option("--candidates", min=1, help="How many of the nearest are measured by exact codes.")
-    ] = None,
+    rerank: Rerank = None,
+    candidates: Candidates = None,
     nprobe: Annotated[int | None, typer.Option("--nprobe", min=1, help="IVF: lists that are visited.")] = None,
     ef: Annotated[int | None, typer.Option("--ef", min=1, help="HNSW: length of the queue.")] = None,
     exact: Annotated[bool, typer.Option("--exact", help="Scan everything, whatever the type.")] = False,

@@ -15,6 +15,7 @@ import numpy as np
 
 from mmfeat.indexes.kinds import Kind, faiss_metric
 from mmfeat.indexes.search import Block, Ways, ways_of
+from mmfeat.indexes.threads import library
 
 __all__ = ["Balls", "ball_blocks", "distance_blocks"]
 
@@ -63,7 +64,7 @@ def _in_ball(
     kind: Kind, metric: str, ways: Ways, codes: np.ndarray, queries: np.ndarray, radius: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Query, row and distance (m,) of every pair within the radius: FAISS proposes, exact distances decide."""
-    import faiss
+    faiss = library()
 
     if kind.dtype is np.uint8:
         scan = faiss.IndexBinaryFlat(codes.shape[1] * 8)

@@ -157,7 +157,7 @@ def _proposed(
 
 
 def _last(dtype: type[np.generic]) -> float:
-    return np.iinfo(dtype).max if np.issubdtype(dtype, np.integer) else np.inf
+    return float(np.iinfo(np.int32).max) if dtype is np.int32 else np.inf
 
 
 def _measured(ways: Ways, codes: np.ndarray, queries: np.ndarray, row: np.ndarray) -> np.ndarray:

@@ -25,7 +25,7 @@ import numpy as np
 from mmfeat.errors import DamagedError, DataError, UsageError
 from mmfeat.files import writing
 from mmfeat.indexes.kinds import Kind, faiss_metric, resolve
-from mmfeat.indexes.threads import one_thread
+from mmfeat.indexes.threads import library, one_thread
 
 __all__ = ["FILE", "Effort", "Structure", "build", "check_kind", "code_bytes", "open_structure", "structure_of"]
 
@@ -62,7 +62,7 @@ def _write(kind: Kind, metric: str, folder: Path) -> list[Path]:
     index = build(kind, metric, np.load(folder / "codes.npy", mmap_mode="r", allow_pickle=False))
     if index is None:
         return []
-    import faiss
+    faiss = library()
 
     with writing(folder / FILE) as file:
         if kind.dtype is np.uint8:
@@ -92,7 +92,7 @@ def build(kind: Kind, metric: str, codes: np.ndarray) -> Any:
 
 def make(kind: Kind, dim: int, name: str, metric: str) -> Any:
     """An empty FAISS index by its factory string, set to train quietly and without what is never used."""
-    import faiss
+    faiss = library()
 
     if kind.dtype is np.uint8:
         index = faiss.index_binary_factory(dim, name)
@@ -106,7 +106,7 @@ def make(kind: Kind, dim: int, name: str, metric: str) -> Any:
 
 def _prepare(index: Any) -> None:
     """Fewer warnings, no polysemous training (it takes most of the time and serves a search that is not offered)."""
-    import faiss
+    faiss = library()
 
     inner = faiss.downcast_index(index)
     if isinstance(inner, faiss.IndexPreTransform):
@@ -124,9 +124,9 @@ def _prepare(index: Any) -> None:
             _prepare(getattr(inner, part))
     if hasattr(inner, "do_polysemous_training"):
         inner.do_polysemous_training = False
-    for part in (inner, getattr(inner, "pq", None)):
-        if hasattr(part, "cp"):
-            part.cp.min_points_per_centroid = 1
+    for clustered in (inner, getattr(inner, "pq", None)):
+        if clustered is not None and hasattr(clustered, "cp"):
+            clustered.cp.min_points_per_centroid = 1
 
 
 def check_kind(kind: Kind, dim: int, metric: str) -> None:
@@ -190,7 +190,7 @@ class Structure:
         """The FAISS index. DamagedError where the bytes are none (their sha256 was checked before)."""
         with self._lock:
             if self._index is None:
-                import faiss
+                faiss = library()
 
                 try:
                     reader = faiss.ZeroCopyIOReader(faiss.swig_ptr(self.data), self.data.nbytes)
@@ -265,7 +265,7 @@ class Structure:
 
 def code_bytes(index: Any) -> int:
     """Bytes that a FAISS index keeps of each row, lists and links left out."""
-    import faiss
+    faiss = library()
 
     inner = faiss.downcast_index(index)
     while isinstance(inner, faiss.IndexPreTransform):
@@ -276,13 +276,13 @@ def code_bytes(index: Any) -> int:
 
 
 def _bitmap(keep: np.ndarray) -> Any:
-    import faiss
+    faiss = library()
 
     return faiss.IDSelectorBitmap(np.packbits(keep, bitorder="little"))
 
 
 def _parameters(index: Any, effort: Effort, selector: Any, more: float) -> Any:
-    import faiss
+    faiss = library()
 
     binary = isinstance(index, faiss.IndexBinary)
     inner = faiss.downcast_IndexBinary(index) if binary else faiss.downcast_index(index)

@@ -1,11 +1,19 @@
-"""How many threads FAISS takes for one call."""
+"""FAISS, imported when it is first needed, and how many threads it takes for one call."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from typing import Any
 
-__all__ = ["one_thread"]
+__all__ = ["library", "one_thread"]
+
+
+def library() -> Any:
+    """The module faiss. Its own type hints lack half of what it holds, so it goes without."""
+    import faiss
+
+    return faiss
 
 
 @contextlib.contextmanager

@@ -27,7 +27,7 @@ def agreement(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     Pairs that do not agree at a coarser size keep the value they had there; -1 where too little overlaps. Flat pictures
     have no structure to compare: 0.
     """
-    p = np.tile(np.float32([1, 0, 1, 0]), (len(a), 1))
+    p = np.tile(np.array([1, 0, 1, 0], np.float32), (len(a), 1))
     found = np.zeros(len(a), np.float32)
     left = np.arange(len(a))
     for side, steps, least in _LEVELS:
@@ -95,7 +95,7 @@ def _step(p: np.ndarray, a: np.ndarray, slope_x: np.ndarray, slope_y: np.ndarray
     normal += np.eye(6) * 1e-9
     move = np.linalg.solve(normal, rest[:, :, None].astype(np.float64))[:, :4, 0]
     moved = p + np.clip(move, -0.2, 0.2).astype(np.float32)
-    centre = np.float32([1, 0, 1, 0])
+    centre = np.array([1, 0, 1, 0], np.float32)
     return np.clip(moved, centre - _FURTHEST, centre + _FURTHEST)
 
 
