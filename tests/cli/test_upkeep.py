@@ -40,6 +40,8 @@ def test_an_index_one_lives_with(
     said = json.loads(out)
     assert (code, said["new"], said["deleted"], said["failed"], said["same"], said["indexed"]) == (1, 1, 1, 1, 11, 12)
     assert "bad.jpg" in said["why"]
+    assert say("info", index, "--html", tmp_path / "page.html")[0] == 0
+    assert "bad.jpg" in (tmp_path / "page.html").read_text()
     more = write_folder(tmp_path / "more", 2)
     assert "2 new; 14 indexed" in say("add", index, more, "-q")[1]
     assert "1 removed, the first is more/china/crop 000.jpg" in say("remove", index, "more/china/crop 000.jpg")[1]
