@@ -16,6 +16,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from itertools import islice
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 import jax
@@ -48,6 +49,7 @@ State = Any
 Metrics = Mapping[str, Array]
 After = Callable[["Run", Metrics], None]
 
+_ROWS_A_DISPATCH, _MOST_STEPS = 1024, 16  # small batches go to the devices several at a time
 _INIT, _FINISH = 2**32 - 1, 2**32 - 2  # folds of the key that no step uses
 
 
@@ -174,6 +176,27 @@ def _step(learner: Any, mesh: Mesh, key: Array, state: State, n: Array, x: Any, 
     return jax.lax.with_sharding_constraint(state, state_shardings(state, mesh, learner.split)), metrics
 
 
+@partial(jax.jit, static_argnums=(0, 1), donate_argnums=3)
+def _steps(
+    learner: Any, mesh: Mesh, key: Array, state: State, n: Array, count: Array, x: Any, weight: Array
+) -> tuple[State, Metrics]:
+    """The first `count` of k steps in one program, x (k, batch, ...) and weight (k, batch); metrics are their means.
+
+    A loop whose length is not compiled in: any number of steps up to k runs the same instructions, hence gives the same bits.
+    """
+
+    def once(i: Array, carry: tuple[State, Metrics]) -> tuple[State, Metrics]:
+        rows, w = jax.tree.map(lambda leaf: jax.lax.dynamic_index_in_dim(leaf, i, keepdims=False), (x, weight))
+        new, metrics = learner.step(jax.random.fold_in(key, n + i.astype(jnp.uint32)), carry[0], rows, w)
+        new, total = strong(new), {name: carry[1][name] + jnp.float32(value) for name, value in metrics.items()}
+        return jax.lax.with_sharding_constraint(new, state_shardings(new, mesh, learner.split)), total
+
+    first = jax.tree.map(lambda leaf: leaf[0], (x, weight))
+    names = jax.eval_shape(lambda: learner.step(key, state, *first))[1]
+    state, total = jax.lax.fori_loop(0, count, once, (state, dict.fromkeys(names, jnp.float32(0))))
+    return state, {name: value / count.astype(jnp.float32) for name, value in total.items()}
+
+
 @partial(jax.jit, static_argnums=(0, 1))
 def _finish(learner: Any, mesh: Mesh, key: Array, state: State, passes: Array) -> State:
     key = jax.random.fold_in(jax.random.fold_in(key, _FINISH), passes)
@@ -196,11 +219,19 @@ def start(learner: Any, x: Any, mesh: Mesh | None = None, seed: int = 0, state: 
     return Run(0, 0, key, put_state(state, mesh, learner.split))
 
 
-def train(learner: Any, run: Run, batches: Batches, mesh: Mesh | None = None, after: After | None = None) -> Run:
+def train(
+    learner: Any,
+    run: Run,
+    batches: Batches,
+    mesh: Mesh | None = None,
+    after: After | None = None,
+    together: bool = False,
+) -> Run:
     """Continue a run until the learner's last pass is done. A run continued anywhere ends in the same bits.
 
     after(run, metrics) is called after every step, and once more with empty metrics after `finish` ended a pass. The state it
     sees is given up to the next step: copy what you keep (`mesh.on_host`).
+    together: `after` is content to be called once for several small batches, with the means of their metrics.
     """
     mesh = mesh or default_mesh()
     host = use_host(learner, "host_step", mesh)
@@ -215,16 +246,24 @@ def train(learner: Any, run: Run, batches: Batches, mesh: Mesh | None = None, af
                 f"batches of {steps} steps a pass",
                 "use the same data and batch size",
             )
-        for x, weight in _feed(learner, batches, run.passes, done, mesh, host, whole):
+        k = max(1, min(_MOST_STEPS, _ROWS_A_DISPATCH // batches.rows))
+        if host or learner.full_batch or (after and not together):
+            k = 1
+        feed = _feed(learner, batches, run.passes, done, mesh, host or k > 1, whole)
+        for x, weight, count in _side_by_side(feed, k, mesh):
             if host:
                 key = jax.random.fold_in(run.key, run.step)
                 state, metrics = learner.host_step(key, on_host(run.state), x, weight)
-                run = run._replace(step=run.step + 1, state=state)
+            elif k > 1:
+                state, metrics = _steps(
+                    learner, mesh, run.key, run.state, np.uint32(run.step), np.int32(count), x, weight
+                )
             else:
                 state, metrics = _step(learner, mesh, run.key, run.state, np.uint32(run.step), x, weight)
-                run = run._replace(step=run.step + 1, state=state)
-                if run.step % 8 == 0:  # several processes hang when many steps are dispatched without waiting
-                    jax.block_until_ready(state)
+            run = run._replace(step=run.step + count, state=state)
+            # several processes hang when many steps are dispatched without waiting
+            if not host and (k > 1 or run.step % 8 == 0):
+                jax.block_until_ready(state)
             if after:
                 after(run, metrics)
         state = put_state(run.state, mesh, learner.split) if host else run.state
@@ -251,6 +290,18 @@ def _feed(
         if learner.full_batch and first == 0:
             whole.append(ready)
         yield ready
+
+
+def _side_by_side(feed: Iterator[tuple[Any, Array]], k: int, mesh: Mesh) -> Iterator[tuple[Any, Array, int]]:
+    """Batches by k for one dispatch, (k, batch, ...), with how many there are; the last one fills what is left."""
+    if k == 1:
+        for x, weight in feed:
+            yield x, weight, 1
+        return
+    while group := list(islice(feed, k)):
+        whole = group + group[-1:] * (k - len(group))
+        x, weight = jax.tree.map(lambda *leaves: np.stack(leaves), *whole)
+        yield *put_batch((x, weight), mesh, axis=1), len(group)
 
 
 def finished(learner: Any, run: Run) -> State:

@@ -31,24 +31,30 @@ class PassLog:
     def __init__(self, stage: int, learner: str) -> None:
         self.stage, self.learner = stage, learner
         self.rows: list[Row] = []
-        self._steps: list[Mapping[str, Any]] = []
+        self._steps: list[tuple[int, Mapping[str, Any]]] = []
+        self._done = 0
 
-    def add(self, metrics: Mapping[str, Any]) -> None:
-        """The metrics of a step. Empty ones, as `train` gives them after `finish`, end the pass."""
+    def add(self, metrics: Mapping[str, Any], done: int) -> None:
+        """The metrics of the steps since the last call, `done` of the run so far. Empty ones, as after `finish`, end the pass."""
         if metrics:
-            self._steps.append(dict(metrics))
+            self._steps.append((done - self._done, dict(metrics)))
+            self._done = done
         elif self._steps:
             self.rows.append(self._row(self._steps))
             self._steps = []
 
-    def _row(self, steps: Sequence[Mapping[str, Any]]) -> Row:
-        means = {name: math.fsum(_number(each[name]) for each in steps) / len(steps) for name in sorted(steps[0])}
+    def _row(self, steps: Sequence[tuple[int, Mapping[str, Any]]]) -> Row:
+        count = sum(times for times, _ in steps)
+        means = {
+            name: math.fsum(times * _number(each[name]) for times, each in steps) / count
+            for name in sorted(steps[0][1])
+        }
         return {
             "learner": self.learner,
             "metrics": {name: value for name, value in means.items() if math.isfinite(value)},
             "pass": len(self.rows) + 1,
             "stage": self.stage,
-            "steps": len(steps),
+            "steps": count,
         }
 
 

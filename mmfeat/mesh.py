@@ -115,9 +115,9 @@ def strong(tree: Any) -> Any:
     return jax.tree.map(lambda leaf: jax.lax.convert_element_type(leaf, leaf.dtype), tree)
 
 
-def put_batch(x: Any, mesh: Mesh) -> Any:
-    """This process's rows of a batch, laid over the "data" axis. The rows divide by the devices on it."""
-    sharding = NamedSharding(mesh, PartitionSpec("data"))
+def put_batch(x: Any, mesh: Mesh, axis: int = 0) -> Any:
+    """This process's rows of a batch, along `axis`, laid over the "data" axis. The rows divide by the devices on it."""
+    sharding = NamedSharding(mesh, PartitionSpec(*[None] * axis, "data"))
 
     def put(leaf: Any) -> jax.Array:
         if jax.process_count() == 1:

@@ -241,10 +241,10 @@ class _Work:
         run = start(stage, rows, self.mesh, self.seed)
 
         def after(run: Any, metrics: Any) -> None:
-            passes.add(metrics)
+            passes.add(metrics, run.step)
             self.report(f"learning {name}", run.step, total, metrics)
 
-        run = train(stage, run, batches, self.mesh, after)
+        run = train(stage, run, batches, self.mesh, after, together=True)
         return fetched(stage, run), jax.tree.map(lambda leaf: (leaf.shape[1:], str(leaf.dtype)), _picked(stage, rows))
 
 

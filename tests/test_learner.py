@@ -269,3 +269,50 @@ def test_a_wide_state_is_born_where_it_lies(monkeypatch: pytest.MonkeyPatch) -> 
     warm = start(learner, np.ones((4, 128), np.float32), mesh, state=on_host(run.state))
     assert whole == wanted
     assert [leaf.sharding for leaf in jax.tree.leaves(warm.state)] == wanted
+
+
+@dataclass(frozen=True)
+class Walker(Learner):
+    """A state in which every step leaves a trace of its key, its rows and the steps before it."""
+
+    passes: int = 3
+    batch: int = 8
+
+    def init(self, key: Any, x: Any) -> Any:
+        return jnp.zeros(x.shape[1], jnp.float32)
+
+    def step(self, key: Any, state: Any, x: Any, weight: Any) -> Any:
+        state = jnp.cos(state * 1.7 + weight @ x) + jax.random.normal(key, state.shape, jnp.float32)
+        return state, {"rows": weight.sum()}
+
+    def encode(self, state: Any, x: Any) -> Any:
+        return x * state[None, :]
+
+
+@pytest.mark.parametrize("rows", [8, 100, 129, 300])
+def test_small_batches_go_to_the_devices_together_and_end_the_same(rows: int) -> None:
+    """One by one where every step is looked at, several in a program otherwise: the same bits, from any step on."""
+    x = np.random.default_rng(0).normal(size=(rows, 5)).astype(np.float32)
+    learner, batches = Walker(), default_batches(Walker(), x)
+    kept: list[Any] = []
+    alone = train(
+        learner, start(learner, x), batches, after=lambda run, _: kept.append(run._replace(state=on_host(run.state)))
+    )
+    steps = -(-rows // batches.rows)
+    assert alone.step == 3 * steps
+    assert len(kept) == 3 * (steps + 1)
+    np.testing.assert_array_equal(train(learner, start(learner, x), batches).state, alone.state)
+    for run in kept[:: max(len(kept) // 5, 1)]:
+        if run.passes < 3:
+            np.testing.assert_array_equal(train(learner, run, batches).state, alone.state)
+    told: list[tuple[int, float]] = []
+    train(
+        learner,
+        start(learner, x),
+        batches,
+        after=lambda run, m: told.append((run.step, float(m["rows"]))) if m else None,
+        together=True,
+    )
+    assert told[-1][0] == 3 * steps
+    assert len(told) == 3 * -(-steps // 16)
+    assert all(0 < mean <= batches.rows for _, mean in told)

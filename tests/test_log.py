@@ -22,20 +22,20 @@ CHAIN = mmfeat.Chain(Pca(4), KMeans(5, passes=3, batch=128))
 
 def test_a_pass_is_the_mean_of_its_steps() -> None:
     log = PassLog(2, "Some")
-    for values in ((1, 2.0), (2, 4.0), None, (7, 0.5), None):
-        log.add({} if values is None else {"a": jnp.float32(values[0]), "b": values[1]})
+    for done, values in ((1, (1, 2.0)), (4, (2, 4.0)), (4, None), (5, (7, 0.5)), (5, None)):
+        log.add({} if values is None else {"a": jnp.float32(values[0]), "b": values[1]}, done)
     assert [(row["pass"], row["steps"], row["metrics"]) for row in log.rows] == [
-        (1, 2, {"a": 1.5, "b": 3.0}),
+        (1, 4, {"a": 1.75, "b": 3.5}),  # the second metrics are means of three steps
         (2, 1, {"a": 7.0, "b": 0.5}),
     ]
 
 
 def test_a_learner_without_metrics_and_numbers_that_are_none_leave_nothing() -> None:
     log = PassLog(0, "Pca")
-    log.add({})
+    log.add({}, 0)
     assert log.rows == []
-    log.add({"gap": float("nan"), "loss": 1.0})
-    log.add({})
+    log.add({"gap": float("nan"), "loss": 1.0}, 1)
+    log.add({}, 1)
     assert log.rows[0]["metrics"] == {"loss": 1.0}
 
 
