@@ -26,7 +26,6 @@ from mmfeat.errors import SettingsError, ShapeError
 __all__ = ["PRESETS", "Augment", "preset", "warp"]
 
 Array = Any
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 _YIQ = np.array([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]], np.float32)
 _ASPECT = 4 / 3  # crops are at most this much wider or higher than the picture, as in SimCLR
 _EXACT = jax.lax.Precision.HIGHEST
@@ -210,8 +209,9 @@ def _field(how: Augment, keys: Array, height: int, width: int) -> Array:
         return jnp.asarray(weights / np.sqrt(np.square(weights).sum(axis=1, keepdims=True)), jnp.float32)
 
     white = jax.vmap(lambda key: jax.random.normal(key, (2, knots, knots), jnp.float32))(keys)
-    field = jnp.einsum("hk,bdkl,wl->bhwd", smoothing(height), white, smoothing(width))
-    return field * jnp.array([how.elastic * height, how.elastic * width], jnp.float32)[None, None, None, :]
+    rows = jnp.einsum("bdkl,wl->bdkw", white, smoothing(width))
+    field = jnp.einsum("hk,bdkw->bdhw", smoothing(height), rows)
+    return jnp.stack([how.elastic * height * field[:, 0], how.elastic * width * field[:, 1]], axis=-1)
 
 
 def _recolour(how: Augment, keys: Array, noise_keys: Array, images: Array) -> Array:
@@ -227,12 +227,9 @@ def _recolour(how: Augment, keys: Array, noise_keys: Array, images: Array) -> Ar
     if how.contrast:
         mean = images.mean(axis=(1, 2, 3), keepdims=True)
         images = mean + (1 + how.contrast * contrast) * (images - mean)
-    if channels == 3 and (how.saturation or how.grey):
-        plain = (images * _LUMA[None, None, None, :]).sum(axis=3, keepdims=True)
+    if channels == 3 and (how.saturation or how.grey or how.hue):
         keep = jnp.where((grey + 1) / 2 < how.grey, jnp.float32(0), 1 + how.saturation * saturation)
-        images = plain + keep * (images - plain)
-    if channels == 3 and how.hue:
-        images = _turn_hue(images, 2 * np.pi * how.hue * hue.reshape(-1))
+        images = _mixed(images, _colours(keep.reshape(-1), 2 * np.pi * how.hue * hue.reshape(-1)))
     if how.brightness:
         images = images + how.brightness * light
     if how.noise:
@@ -241,12 +238,18 @@ def _recolour(how: Augment, keys: Array, noise_keys: Array, images: Array) -> Ar
     return images
 
 
-def _turn_hue(images: Array, angle: Array) -> Array:
-    """Colours (B, H, W, 3) turned by angles (B,) about the axis of greys (in the YIQ space of NTSC)."""
-    cos, sin, zero = jnp.cos(angle), jnp.sin(angle), jnp.zeros_like(angle)
+def _colours(keep: Array, angle: Array) -> Array:
+    """Maps of colours (B, 3, 3): nearer to their grey (keep (B,) of the difference), and turned about the axis of greys (YIQ)."""
+    cos, sin, zero = keep * jnp.cos(angle), keep * jnp.sin(angle), jnp.zeros_like(angle)
     turn = jnp.stack([zero + 1, zero, zero, zero, cos, -sin, zero, sin, cos], axis=1).reshape(-1, 3, 3)
-    whole = jnp.einsum("ij,bjk,kl->bil", jnp.asarray(np.linalg.inv(_YIQ)), turn, jnp.asarray(_YIQ), precision=_EXACT)
-    return jnp.einsum("bhwc,bdc->bhwd", images, whole, precision=_EXACT)
+    return jnp.einsum("ij,bjk,kl->bil", jnp.asarray(np.linalg.inv(_YIQ)), turn, jnp.asarray(_YIQ), precision=_EXACT)
+
+
+def _mixed(images: Array, colours: Array) -> Array:
+    """Colours (B, H, W, 3) through maps (B, 3, 3): channel by channel, as XLA multiplies matrices of 3 slowly on the CPU."""
+    shares = colours[:, None, None, :, :]
+    mixed = [sum(shares[..., out, c] * images[..., c] for c in range(3)) for out in range(3)]
+    return jnp.stack(mixed, axis=-1)
 
 
 def _blurred(images: Array, deviation: Array) -> Array:
