@@ -122,30 +122,45 @@ def check_writable(path: str | os.PathLike[str]) -> None:
 def new_folder(path: str | os.PathLike[str], overwrite: bool = False) -> Iterator[Path]:
     """A folder that appears under its name only when the block ends well.
 
-    With `overwrite` an existing folder is replaced at the very end (moved aside, then deleted); otherwise it is refused at once.
+    With `overwrite` an existing folder is replaced at the very end (moved aside, then deleted); otherwise it is refused at once,
+    and so is one that appeared meanwhile, at the end.
     """
     path = Path(path)
-    if path.exists() and not overwrite:
-        raise UsageError(
-            "what exists is never overwritten unasked", str(path), "choose another name or pass --overwrite"
-        )
+    if os.path.lexists(path) and not overwrite:
+        raise _taken(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(prefix=f".{path.name[:80]}.", suffix=".tmp", dir=path.parent))
     try:
         os.chmod(aside, 0o777 & ~_umask())
         yield aside
         sync_folder(aside)
-        if path.exists():
+        if overwrite and os.path.lexists(path):
             old = aside.with_suffix(".old")
             os.rename(path, old)
             os.rename(aside, path)
-            shutil.rmtree(old) if old.is_dir() else old.unlink()
+            shutil.rmtree(old) if old.is_dir() and not old.is_symlink() else old.unlink()
         else:
-            os.rename(aside, path)
+            _rename_new(aside, path)
         sync_folder(path.parent)
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
         raise
+
+
+def _rename_new(aside: Path, path: Path) -> None:
+    """Give a folder its name where nothing has it. Between the look and the rename only an empty folder is replaced (POSIX)."""
+    if os.path.lexists(path):
+        raise _taken(path)
+    try:
+        os.rename(aside, path)
+    except OSError as error:
+        if os.path.lexists(path):
+            raise _taken(path) from error
+        raise
+
+
+def _taken(path: Path) -> UsageError:
+    return UsageError("what exists is never overwritten unasked", str(path), "choose another name or pass --overwrite")
 
 
 @contextlib.contextmanager

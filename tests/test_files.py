@@ -162,6 +162,57 @@ def test_a_file_may_be_replaced_by_a_folder(tmp_path: Path) -> None:
     assert os.listdir(tmp_path / "f") == ["a"]
 
 
+@pytest.mark.parametrize("what", ["full", "empty", "file", "link"])
+def test_what_appeared_meanwhile_is_not_replaced(what: str, tmp_path: Path) -> None:
+    path = tmp_path / "f"
+
+    def appear(folder: Path) -> None:
+        (folder / "a").write_text("mine")
+        if what in ("full", "empty"):
+            path.mkdir()
+        if what == "full":
+            (path / "b").write_text("theirs")
+        if what == "file":
+            path.write_text("theirs")
+        if what == "link":
+            path.symlink_to("nowhere")
+
+    with pytest.raises(UsageError, match="never overwritten unasked"), files.new_folder(path) as folder:
+        appear(folder)
+    assert os.listdir(tmp_path) == ["f"]
+    assert not (path / "a").exists()
+    if what == "full":
+        assert (path / "b").read_text() == "theirs"
+
+
+def test_a_folder_that_appears_between_the_look_and_the_rename_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """POSIX refuses to rename a folder onto one that is not empty: that is a sentence, not a loss."""
+    path, rename = tmp_path / "f", os.rename
+
+    def late(source: Path, target: Path) -> None:
+        path.mkdir()
+        (path / "b").write_text("theirs")
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", late)
+    with pytest.raises(UsageError, match="never overwritten unasked"), files.new_folder(path) as folder:
+        (folder / "a").write_text("mine")
+    assert os.listdir(tmp_path) == ["f"]
+    assert os.listdir(path) == ["b"]
+
+
+def test_a_link_is_replaced_and_what_it_leads_to_stays(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "f").symlink_to(tmp_path / "real")
+    with files.new_folder(tmp_path / "f", overwrite=True) as folder:
+        (folder / "a").write_text("1")
+    assert sorted(os.listdir(tmp_path)) == ["f", "real"]
+    assert os.listdir(tmp_path / "f") == ["a"]
+    assert os.listdir(tmp_path / "real") == []
+
+
 def test_a_lock_is_held_by_one_and_dies_with_it(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     code = """
