@@ -12,7 +12,8 @@
 As in SQL: text stands in single quotes (a quote inside is doubled), words may be in capitals, a comparison with a missing
 value is neither true nor false, and only rows where the whole is true may answer. Nothing is executed: a text becomes a
 tree, and the tree calls named functions of Arrow. Columns are those of the parts, and those of the items table where
-the index keeps one (`items.parquet`), found by the id without its fragment.
+the index keeps one (`items.parquet`), found by the id, or by the id without its fragment: rows of an array and pages are items
+of their own, a crop or a stretch of time is a part of the item that its file is.
 """
 
 from __future__ import annotations
@@ -268,7 +269,8 @@ def _items(snapshot: Snapshot) -> Any:
 
 
 def _of_items(items: Any, ids: Any, name: str) -> Any:
-    """A column of the items table for parts with these ids."""
+    """A column of the items table for parts with these ids: of the item of that id, else of the file it is a part of."""
+    known = items["id"].cast(ids.type).combine_chunks()
     files = pc.replace_substring_regex(ids, pattern="#.*$", replacement="")
-    place = pc.index_in(files, value_set=items["id"].cast(files.type).combine_chunks())
+    place = pc.coalesce(pc.index_in(ids, value_set=known), pc.index_in(files, value_set=known))
     return items[name].combine_chunks().take(place)

@@ -133,6 +133,23 @@ def test_an_index_is_filtered_by_parts_and_items(tmp_path: Path) -> None:
         found("  ")
 
 
+def test_rows_and_pages_are_items_and_crops_are_parts_of_one(tmp_path: Path) -> None:
+    names = ["x.npy#row=0", "x.npy#row=1", "book.tif#page=0", "book.tif#page=1", "a.jpg#xywh=0,0,4,4", "gone.jpg"]
+    index = create(tmp_path / "i", dim=8)
+    index.add(names, np.arange(6, dtype=np.uint8)[:, None])
+    known = [*names[:4], "a.jpg", "book.tif"]
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.table({"id": known, "bytes": [10, 11, 20, 21, 30, 99]}), sink)
+    index.attach({"items.parquet": sink.getvalue().to_pybytes()})
+    for where, rows in (
+        ("bytes = 11", [1]),
+        ("bytes < 20", [0, 1]),
+        ("bytes >= 21", [3, 4]),  # a page has its own bytes, a crop those of its file
+        ("bytes is null", [5]),
+    ):
+        assert sorted(index.search(np.zeros((1, 1), np.uint8), 6, where=where).row[0].tolist()) == rows, where
+
+
 @pytest.mark.parametrize("kind", ["binary-flat", "binary-ivf"])
 def test_a_remembered_condition_answers_as_a_mask(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows of a condition may be copied together to be scanned again: the same rows, distances and order come out."""
