@@ -32,6 +32,17 @@ Candidates = Annotated[
 ]
 
 
+Within = Annotated[
+    float | None, typer.Option("--within", help="All items at no more than this distance (bits, or of floats).")
+]
+LikeAll = Annotated[
+    bool, typer.Option("--like-all", help="The queries are examples of one: by the mean distance to them.")
+]
+LikeAny = Annotated[
+    bool, typer.Option("--like-any", help="The queries are examples of one: by the least distance to them.")
+]
+
+
 def search(
     index: Annotated[Path, typer.Argument(help="An index's folder.", show_default=False)],
     queries: Queries,
@@ -40,15 +51,9 @@ def search(
         typer.Option("-k", min=1, help="How many neighbours; 10, or all with --within.", show_default=False),
     ] = None,
     where: Where = None,
-    within: Annotated[
-        float | None, typer.Option("--within", help="All items at no more than this distance (bits, or of floats).")
-    ] = None,
-    like_all: Annotated[
-        bool, typer.Option("--like-all", help="The queries are examples of one: by the mean distance to them.")
-    ] = False,
-    like_any: Annotated[
-        bool, typer.Option("--like-any", help="The queries are examples of one: by the least distance to them.")
-    ] = False,
+    within: Within = None,
+    like_all: LikeAll = False,
+    like_any: LikeAny = False,
     rerank: Rerank = None,
     candidates: Candidates = None,
     nprobe: Annotated[int | None, typer.Option("--nprobe", min=1, help="IVF: lists that are visited.")] = None,
@@ -61,17 +66,10 @@ def search(
 
     A query that cannot be read does not stop the others: it is said, and the exit code is 1.
     """
-    from mmfeat.errors import UsageError
-    from mmfeat.files import check_writable
     from mmfeat.indexes.structures import Effort
     from mmfeat.pipelines.searching import open as open_searcher
 
-    if html is not None:
-        if html.is_dir():
-            raise UsageError("--html names a file", f"the folder {html}", "for example --html out.html")
-        check_writable(html.parent)
-    if like_all and like_any:
-        raise UsageError("examples are joined in one way", "--like-all and --like-any", "leave one of them out")
+    _check(html, like_all and like_any)
     results = open_searcher(index).search(
         list(queries),
         k,
@@ -88,6 +86,19 @@ def search(
     for answer in results.failed:
         typer.echo(f"mmfeat: {answer.query}: {answer.reason}", err=True)
     raise typer.Exit(1 if results.failed else 0)
+
+
+def _check(html: Path | None, both: bool) -> None:
+    """Say before the search what cannot be; both: --like-all and --like-any are given."""
+    from mmfeat.errors import UsageError
+    from mmfeat.files import check_writable
+
+    if html is not None:
+        if html.is_dir():
+            raise UsageError("--html names a file", f"the folder {html}", "for example --html out.html")
+        check_writable(html.parent)
+    if both:
+        raise UsageError("examples are joined in one way", "--like-all and --like-any", "leave one of them out")
 
 
 def _show(results: Any, as_json: bool, html: Path | None) -> None:

@@ -4,18 +4,22 @@ An index is a folder; `store` says how it is laid out. Nothing heavy (NumPy, Arr
 
 >>> import mmfeat.indexes
 >>> sorted(mmfeat.indexes.__all__)
-['Hits', 'Index', 'create', 'export', 'newest_whole', 'open_index', 'rollback', 'verify_index']
+['Balls', 'Effort', 'Hits', 'Index', 'TwoStage', 'create', 'export', 'newest_whole', 'open_index', 'rollback', 'verify_index']
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["Hits", "Index", "create", "export", "newest_whole", "open_index", "rollback", "verify_index"]
+__all__ = ["Balls", "Effort", "Hits", "Index", "TwoStage", "create", "export", "newest_whole", "open_index", "rollback"]
+__all__ += ["verify_index"]
 
 _WHERE = {
+    "Balls": "mmfeat.indexes.ranges",
+    "Effort": "mmfeat.indexes.structures",
     "Hits": "mmfeat.indexes.search",
     "Index": "mmfeat.indexes.store",
+    "TwoStage": "mmfeat.indexes.two_stage",
     "create": "mmfeat.indexes.creation",
     "export": "mmfeat.indexes.exporting",
     "newest_whole": "mmfeat.indexes.going_back",
