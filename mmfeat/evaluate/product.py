@@ -6,6 +6,8 @@ H. Jégou, M. Douze, C. Schmid, "Product quantization for nearest neighbor searc
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from mmfeat.errors import UsageError
@@ -30,18 +32,18 @@ def opq_decoded(train: np.ndarray, database: np.ndarray, bits: int) -> np.ndarra
     if width < count:
         raise UsageError("every byte codes a dimension or more", f"{train.shape[1]} dimensions", "use fewer bits")
     index = faiss.IndexPreTransform(_rotation(train.shape[1], count, width), faiss.IndexPQ(width, count, 8))
-    quantiser = faiss.downcast_index(index.index)
+    quantiser: Any = faiss.downcast_index(index.index)
     quantiser.pq.cp.min_points_per_centroid = 1
     index.train(np.ascontiguousarray(train, np.float32))
     index.add(np.ascontiguousarray(database, np.float32))
     return index.reconstruct_n(0, len(database))
 
 
-def _rotation(inputs: int, count: int, width: int) -> object:
+def _rotation(inputs: int, count: int, width: int) -> Any:
     """FAISS's OPQ matrix, quiet about small samples."""
     import faiss
 
-    matrix = faiss.OPQMatrix(inputs, count, width)
+    matrix: Any = faiss.OPQMatrix(inputs, count, width)
     quantiser = faiss.ProductQuantizer(width, count, 8)
     quantiser.cp.min_points_per_centroid = 1
     matrix.pq = quantiser

@@ -101,9 +101,9 @@ def measure(
         for count in bits:
             began = time.perf_counter()
             code = fit_chain(coder(count), train, seed=task.seed, report=report)
-            packed = [pack_bits(encode(code, part)) for part in (queries, train)]
+            asked, held = (pack_bits(encode(code, part)) for part in (queries, train))
             seconds = learning + time.perf_counter() - began
-            scores = measure_codes(*packed, task.relevant, bits=count, ks=task.protocol.ks, report=report)
+            scores = measure_codes(asked, held, task.relevant, bits=count, ks=task.protocol.ks, report=report)
             yield from findings(task, f"{name} + {label}, {count} bits", scores, seconds)
     for count in bits if product else ():
         began = time.perf_counter()
