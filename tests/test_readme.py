@@ -17,7 +17,9 @@ from mmfeat import registry
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
-COMMANDS = sorted({line.split("#")[0].strip() for line in re.findall(r"^    (mmfeat .*)$", README, re.MULTILINE)})
+COMMANDS = sorted(
+    {re.split(r"\s# ", line)[0].strip() for line in re.findall(r"^    (mmfeat .*)$", README, re.MULTILINE)}
+)
 BLOCKS = re.findall(r"^```python\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
 
 
@@ -28,7 +30,7 @@ def test_a_command_has_what_it_is_shown_with(command: str) -> None:
     from mmfeat.cli.main import app
 
     words = shlex.split(command)[1:]
-    groups = {"index"}
+    groups = {"index", "evaluate"}
     path = words[:2] if words[0] in groups else words[:1]
     shown = CliRunner().invoke(app, [*path, "--help"], env={"COLUMNS": "200"})
     assert shown.exit_code == 0, shown.output
