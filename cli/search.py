@@ -22,7 +22,7 @@ Queries = Annotated[
     ),
 ]
 Where = Annotated[
-    str | None, typer.Option("--where", help="Only items for which this is true: \"label = 'cat' and w >= 64\".")
+    str | None, typer.Option("--where", help="Only items for which this is true: \"label = 'cat' and width >= 640\".")
 ]
 Rerank = Annotated[
     Path | None, typer.Option("--rerank", help="Another index of the same items, which orders what this one finds.")

@@ -86,7 +86,7 @@ def _tokens(text: str) -> list[_Token]:
 def _wrong(text: str, at: int, wanted: str) -> UsageError:
     came = f"{text[:at]} → {text[at:]}" if text[at:].strip() else f"{text.rstrip()} → the end"
     return UsageError(
-        f"a condition reads like label = 'cat' and w >= 64; at character {at + 1} it needs {wanted}",
+        f"a condition reads like label = 'cat' and width >= 640; at character {at + 1} it needs {wanted}",
         came,
         "text stands in single quotes, columns do not",
     )
