@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from mmfeat.errors import DamagedError, ShapeError, UsageError
 from mmfeat.indexes.kinds import find_kind, name_some
@@ -105,12 +104,23 @@ class Snapshot:
         found = np.full(len(ids), -1, np.int64)
         if not self.rows or not len(ids):
             return found
+        import pyarrow.compute as pc  # late: its import takes longer than a search
+
         match = pc.fill_null(pc.index_in(self.all_ids, value_set=ids), -1).to_numpy()
         row = np.flatnonzero(match >= 0)
         if len(self.dead):
             row = row[self.living[row]]
         found[match[row]] = row
         return found
+
+    def row_named(self, name: str) -> int:
+        """The living row of one id, -1 where there is none."""
+        for segment, start in zip(self.segments, self.starts.tolist(), strict=False):
+            rows = segment.rows_named(name) + start
+            rows = rows[self.living[rows]] if len(self.dead) else rows
+            if len(rows):
+                return int(rows[0])
+        return -1
 
     def known_rows(self, ids: pa.Array) -> np.ndarray:
         """As `rows_of`, but an id that is not alive is a UsageError naming up to three."""
@@ -141,15 +151,21 @@ class Snapshot:
         if len(outside):
             raise UsageError(f"rows are in 0..{self.rows - 1}", str(outside[:3].tolist()), "use rows of a search")
         which = np.searchsorted(self.starts, rows, side="right") - 1
-        where = [(int(i), np.flatnonzero(which == i)) for i in np.unique(which)]
+        where = [(int(i), np.flatnonzero(which == i)) for i in np.flatnonzero(np.bincount(which))]
         return [(self.segments[i], place, rows[place] - self.starts[i]) for i, place in where]
 
     def ids_at(self, rows: Any) -> list[str]:
         """The ids of rows (n,)."""
-        out = [""] * len(rows)
+        return self.values_at("id", rows)
+
+    def values_at(self, column: str, rows: Any) -> list[Any]:
+        """What one column of the parts holds at rows (n,); None where a row has none."""
+        out: list[Any] = [None] * len(rows)
         for segment, places, inner in self._places(rows):
-            for place, name in zip(places, segment.ids.take(pa.array(inner)).to_pylist(), strict=True):
-                out[place] = name
+            if column in segment.schema.names:
+                values = segment.column(column)
+                for place, row in zip(places.tolist(), inner.tolist(), strict=True):
+                    out[place] = values[row].as_py()
         return out
 
     def codes_at(self, rows: Any) -> np.ndarray:

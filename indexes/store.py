@@ -25,7 +25,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from mmfeat.errors import ShapeError, UsageError
 from mmfeat.files import hold_lock
@@ -273,6 +272,8 @@ class Index:
 
     def search_ids(self, ids: Sequence[str] | pa.Array, k: int = 10, **more: Any) -> Hits:
         """`search` with items of the index as queries; each finds itself too. UsageError: ids that are not alive."""
+        import pyarrow.compute as pc
+
         names = as_ids(ids, unique=False)
         once = names.unique()
         places = pc.index_in(names, value_set=once).to_numpy()
