@@ -15,8 +15,12 @@ class ContrastiveCodes:
     """A contrastive net (SimCLR), walks over its graph of the pictures, and ITQ bits. `augment` says what may change in a picture.
 
     Cost: 480 CPU seconds for 60,000 pictures of 28 x 28 (twenty passes of the net take nearly all of it).
-    Result: MNIST, 1,000 test queries, 60,000 in the database: see hashing-mnist in docs/REPRODUCTIONS.md.
-    Command: mmfeat index build digits/ -o d.index --recipe contrastive-codes --set side=28 --set color=grey --set augment=digits
+    Result: MNIST (60,000 in the database, 1,000 test queries, one seed, ties random), 32 bits with steps=16: mAP 0.935, mAP@1000
+    0.959; without the walk 0.769, 0.953. On CIFAR-10 photographs (7,000, and 1,000 other training pictures as queries; widths
+    32, 64, 128, 30 passes of batch 256, 1000 anchors) steps=4 gave 0.189, 0.241, steps=0 0.182, 0.244, steps=16 0.173, 0.215, and
+    ITQ on pixels 0.141, 0.175: long walks suit data that fall into groups.
+    Command: mmfeat index build digits/ -o digits.index --recipe contrastive-codes --set side=28 --set color=grey
+        --set augment=digits --set steps=16
 
     augment: "photo" (crops, colours, mirrored), "tiles" (any orientation, stains), "digits" (slants, shifts, elastic; no mirror).
     widths: channels of the net's convolutions; each halves the side. output: "projection", or "embedding" (no groups wanted).
@@ -32,8 +36,8 @@ class ContrastiveCodes:
     output: str = "projection"
     passes: int = 20
     batch: int = 512
-    anchors: int = 1000
-    steps: int = 8
+    anchors: int = 2000
+    steps: int = 4
     fit_rows: int = 131_072
 
     def decode(self, items: Any) -> Any:

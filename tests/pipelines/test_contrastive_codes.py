@@ -39,7 +39,7 @@ def test_few_pictures_have_fewer_anchors_and_none_where_there_is_no_walk() -> No
         return [stage.codebook.clusters for stage in chain.stages if isinstance(stage, AnchorGraph)]
 
     assert anchors(ContrastiveCodes(anchors=1000), 100_000) == [1000]
-    assert anchors(ContrastiveCodes(anchors=1000), 90) == [30]
+    assert anchors(ContrastiveCodes(), 90) == [30]
     assert anchors(ContrastiveCodes(steps=0), 90) == []
 
 
