@@ -17,13 +17,11 @@ from mmfeat import registry
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
-COMMANDS = sorted(
-    {re.split(r"\s# ", line)[0].strip() for line in re.findall(r"^    (mmfeat .*)$", README, re.MULTILINE)}
-)
+COMMANDS = [re.split(r"\s# ", line)[0].strip() for line in re.findall(r"^    (mmfeat .*)$", README, re.MULTILINE)]
 BLOCKS = re.findall(r"^```python\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", sorted(set(COMMANDS)))
 def test_a_command_has_what_it_is_shown_with(command: str) -> None:
     from typer.testing import CliRunner
 
@@ -63,7 +61,40 @@ def test_the_chain_of_the_second_block_learns() -> None:
     assert len(np.unique(codes, axis=0)) > 30
 
 
-@pytest.mark.skipif(not os.environ.get("MMFEAT_CHECK_ALL"), reason="make check-all runs the default recipe here")
+@pytest.mark.skipif(
+    not os.environ.get("MMFEAT_CHECK_ALL"), reason="make check-all gives all commands one after another"
+)
+def test_the_commands_work_in_their_order(
+    photos: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On forty pictures and a thousand vectors; of the index types some small ones are compared."""
+    from fixtures_command import run
+
+    from mmfeat.pipelines import choosing
+
+    kinds = [("float", "float-flat", 0), ("SQ8", "float:SQ8", 0), ("random", "float:LSH64r", 8)]
+    monkeypatch.setattr(choosing, "contenders", lambda dim, sizes: kinds)
+    for name in ("other", "large", "more"):
+        (photos.parent / name).mkdir()
+        for number in range(6):
+            data = (photos / f"{number:02}.jpg").read_bytes()
+            (photos.parent / name / f"{name} {number}.jpg").write_bytes(data)
+    for name in ("one.jpg", "two.jpg"):
+        (photos.parent / name).write_bytes((photos / "09.jpg").read_bytes())
+    np.save("vectors.npy", np.random.default_rng(0).normal(size=(1200, 128)).astype(np.float32))
+    Path("ids.txt").write_text("".join(f"v{number}\n" for number in range(1200)))
+    Path("labels.csv").write_text("id,label\n" + "".join(f"{number:02}.jpg,{number % 2}\n" for number in range(40)))
+    for name, bits in (("short", 16), ("long", 32)):
+        words = ("index", "build", "photos", "-o", f"{name}.index", "--recipe", "pixel-codes", "--set", f"bits={bits}")
+        assert run(monkeypatch, capsys, *words)[0] == 0
+    for command in COMMANDS:
+        words = [word.replace("1/4", "1/1") for word in shlex.split(command)[1:]]
+        if words[:2] in (["index", "build"], ["evaluate", "retrieval"]) and "photos.index" in words:
+            words += ["--labels", "labels.csv"] + (["--overwrite"] if "-o" in words else [])
+        code, _, err = run(monkeypatch, capsys, *words)
+        assert code == 0, f"{command}: {err}"
+
+
 @pytest.mark.skipif(not os.environ.get("MMFEAT_CHECK_ALL"), reason="make check-all runs the default recipe here")
 @pytest.mark.usefixtures("photos")
 def test_the_first_block_finds_the_query() -> None:
