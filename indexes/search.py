@@ -20,6 +20,7 @@ FEW = 4096  # rows that are scanned rather than looked for in a structure
 SHARE = 0.05  # of the rows of a block: a filter that leaves fewer has them scanned
 _GATHERED = 1 << 26  # bytes of codes that are gathered for a filter that is remembered
 _MANY, _COPIED = 16, 1 << 28  # queries for which kept rows are copied, and the bytes that this may take
+_WIDEST = 1 << 12  # neighbours that are scanned for, with those left out among them, before kept rows are copied
 _MORE = 16  # rows proposed beyond k where the structure's own distances are exact
 _ELEMENTS = 1 << 21  # of a block of measuring
 
@@ -177,15 +178,22 @@ def _among_kept(scan: Scan, block: Block, queries: np.ndarray, k: int) -> tuple[
     return distance, kept[row]
 
 
-def _past_left_out(scan: Scan, block: Block, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Scan all rows for some more neighbours and drop those left out; few queries then fall short of k."""
+def _past_left_out(
+    scan: Scan, block: Block, queries: np.ndarray, k: int, width: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Scan all rows for some more neighbours and drop those left out; queries that fall short of k ask for yet more."""
     keep = np.asarray(block.keep)
-    width = min(len(block.codes), 2 * k + 16)
-    distance, row = scan(block.codes, queries, width)
+    if width is None:
+        width = k + 16 + 3 * k * (len(keep) - block.kept) // len(keep)
+    distance, row = scan(block.codes, queries, min(width, len(keep)))
     kept = keep[row]
+    if kept[:, :k].all():  # as most often, where few rows are dead
+        return distance[:, :k], row[:, :k]
     short = np.flatnonzero(np.count_nonzero(kept, axis=1) < k)
     order = np.argsort(~kept, axis=1, kind="stable")[:, :k]
     distance, row = np.take_along_axis(distance, order, axis=1), np.take_along_axis(row, order, axis=1)
-    if len(short):
-        distance[short], row[short] = _among_kept(scan, block, queries[short], k)
+    if len(short):  # what was removed lay together
+        wider = 8 * width
+        more = _past_left_out(scan, block, queries[short], k, wider) if wider <= _WIDEST else None
+        distance[short], row[short] = more or _among_kept(scan, block, queries[short], k)
     return distance, row

@@ -192,3 +192,26 @@ def test_counts_may_be_numpy_numbers_and_nothing_else_than_whole(metric: str, tm
             index.search(codes[:2], wrong)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match=r"dim is a whole number of at least 1; got 2\.5"):
         create(tmp_path / "j", dim=2.5)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("removed", [3, 30, 200, 2500])
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_removed_rows_that_lie_together_leave_the_next_ones(tmp_path: Path, removed: int, dtype: type) -> None:
+    """However many of the nearest were removed, the answer is that of the rows that are left."""
+    rng = np.random.default_rng(removed)
+    codes = rng.integers(0, 256, (6000, 4)).astype(dtype)
+    asked = codes[[0, 17]]
+    full = (
+        np.bitwise_count(asked[:, None] ^ codes).sum(axis=2)
+        if dtype is np.uint8
+        else np.sqrt(((asked[:, None].astype(np.float64) - codes) ** 2).sum(axis=2)).astype(np.float32)
+    )
+    order = np.argsort(full, axis=1, kind="stable")
+    gone = order[0, :removed]
+    index = filled(tmp_path / "x.index", codes, 32 if dtype is np.uint8 else 4)
+    index.remove([f"n{i:05d}" for i in gone])
+    for query in (0, 1):  # the removed rows are the nearest of the first, and anywhere for the second
+        left = order[query][~np.isin(order[query], gone)][:9]
+        found = index.search(asked[query : query + 1], 9)
+        np.testing.assert_array_equal(found.row[0], left)
+        np.testing.assert_array_equal(found.distance[0], full[query][left])
