@@ -14,6 +14,7 @@ from __future__ import annotations
 import functools
 import io
 import itertools
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -158,7 +159,8 @@ class Segment:
         path = folder / "parts.parquet"
         small = path.stat().st_size <= SMALL
         # Memory of Arrow's own: when its threads let go of Python's while the process ends, they take it down (SIGABRT).
-        self._source = (pa.OSFile(str(path)) if small else pa.memory_map(str(path))).read_buffer()
+        name = os.fsencode(path)  # Arrow encodes texts itself, and refuses names that are not UTF-8
+        self._source = (pa.OSFile(name) if small else pa.memory_map(name)).read_buffer()
         self._columns: dict[str, pa.Array] = {}
 
     def read(self, columns: list[str] | None) -> pa.Table:
