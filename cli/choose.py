@@ -28,7 +28,7 @@ def choose(
         float,
         typer.Option("--recall", min=0, max=1, help="Otherwise the smallest codes that keep this share of neighbours."),
     ] = 0.9,
-    sample: Annotated[int, typer.Option("--sample", min=1000, help="Vectors that are measured with.")] = 10_000,
+    sample: Annotated[int, typer.Option("--sample", min=1, help="Vectors that are measured with.")] = 10_000,
     seed: Seed = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
     overwrite: Overwrite = False,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mmfeat.cli.options import Labels, Quiet, progress
+from mmfeat.cli.options import Labels, Pages, Quiet, progress
 
 if TYPE_CHECKING:
     from mmfeat.pipelines.merging import Extraction
@@ -31,7 +31,7 @@ def extract(
         typer.Option("--dtype", help="float32, float16 or bits; a hash gives bits unless told, anything else float32."),
     ] = None,
     labels: Labels = None,
-    pages: Annotated[str, typer.Option("--pages", help="first, or all: every page of a TIFF is a picture.")] = "first",
+    pages: Pages = "first",
     shard: Annotated[
         str | None,
         typer.Option("--shard", metavar="K/N", help="Do a part of the work: 1/4, 2/4, 3/4, 4/4 in four processes."),

@@ -12,6 +12,7 @@ from mmfeat.cli.options import (
     Devices,
     Labels,
     Overwrite,
+    Pages,
     Quiet,
     Seed,
     Set,
@@ -24,7 +25,12 @@ __all__ = ["fit"]
 
 
 def fit(
-    recipe: Annotated[str, typer.Argument(help="A recipe; see `mmfeat recipes`.", show_default=False)],
+    recipe: Annotated[
+        str,
+        typer.Argument(
+            help="A recipe (see `mmfeat recipes`), or auto: the one that does best on a sample.", show_default=False
+        ),
+    ],
     data: Data,
     output: Annotated[
         Path | None,
@@ -33,6 +39,7 @@ def fit(
     set_: Set = None,
     seed: Seed = 0,
     labels: Labels = None,
+    pages: Pages = "first",
     plan: Annotated[
         bool, typer.Option("--plan", help="Show memory, operations, steps and time; learn nothing.")
     ] = False,
@@ -55,8 +62,14 @@ def fit(
     if output is not None and not plan:
         check_place(output, overwrite)
         check_writable(output.parent)
+    if plan and recipe == "auto":
+        raise UsageError(
+            "a plan is that of one recipe", "auto, which learns to choose", "name a recipe, or leave --plan out"
+        )
     with progress(quiet, lambda: "no model was written") as shown:
-        job = prepare(recipe, list(data), labels=labels, settings=assignments(set_), report=shown)
+        job = prepare(
+            recipe, list(data), labels=labels, settings=assignments(set_), report=shown, pages=pages, seed=seed
+        )
         if plan or output is None:
             lines = describe_plan(plan_chain(job.chain, job.source, len(job.classes)))
         else:

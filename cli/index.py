@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from mmfeat.cli import upkeep
-from mmfeat.cli.options import Interrupted, Labels, Overwrite, Quiet, Seed, Set, assignments, progress
+from mmfeat.cli.options import Interrupted, Labels, Overwrite, Pages, Quiet, Seed, Set, assignments, progress
 
 __all__ = ["app"]
 
@@ -18,35 +18,55 @@ app = typer.Typer(
 )
 
 
+Data = Annotated[
+    list[Path],
+    typer.Argument(
+        help="Folders of pictures, tables of paths, arrays of pictures, tar shards or URLs; one or several. Or vectors: "
+        "one .npy file with two axes.",
+        show_default=False,
+    ),
+]
+Output = Annotated[Path, typer.Option("--output", "-o", help="The index's folder.", show_default=False)]
+OfModel = Annotated[Path | None, typer.Option("--model", help="Encode with this model instead of learning one.")]
+Recipe = Annotated[
+    str | None,
+    typer.Option(
+        "--recipe",
+        help="What to learn; see `mmfeat recipes`. auto tries several on a sample of the pictures and takes the best. "
+        "Pictures: image-retrieval unless told. Vectors: kept as they are.",
+    ),
+]
+Type = Annotated[
+    str | None,
+    typer.Option(
+        "--type",
+        help="How codes are searched; an exact scan unless told. Bits: binary-flat, binary-ivf, binary-hnsw. Floats: "
+        "float-flat, or float: and a factory string of FAISS (float:IVF,PQ16). auto measures types on a sample.",
+    ),
+]
+Ids = Annotated[Path | None, typer.Option("--ids", help="For vectors: a text file with one id a line.")]
+Metric = Annotated[
+    str | None, typer.Option("--metric", help="For vectors kept as floats: l2 (the default), cosine or ip.")
+]
+Html = Annotated[Path | None, typer.Option("--html", help="Write a page of the index, renewed while it grows.")]
+Strict = Annotated[bool, typer.Option("--strict", help="Exit 1 for any failed file, not only for new ones.")]
+
+
 @app.command("build")
 def build(
-    data: Annotated[
-        list[Path], typer.Argument(help="Folders of pictures, or one .npy file of vectors.", show_default=False)
-    ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The index's folder.", show_default=False)],
-    model: Annotated[
-        Path | None, typer.Option("--model", help="Encode with this model instead of learning one.")
-    ] = None,
-    recipe: Annotated[
-        str | None,
-        typer.Option(
-            "--recipe",
-            help="What to learn; see `mmfeat recipes`. Pictures: image-retrieval unless told. Vectors: kept as they are.",
-        ),
-    ] = None,
+    data: Data,
+    output: Output,
+    model: OfModel = None,
+    recipe: Recipe = None,
     set_: Set = None,
     seed: Seed = 0,
     labels: Labels = None,
-    ids: Annotated[Path | None, typer.Option("--ids", help="For vectors: a text file with one id a line.")] = None,
-    metric: Annotated[
-        str | None, typer.Option("--metric", help="For vectors kept as floats: l2 (the default), cosine or ip.")
-    ] = None,
-    html: Annotated[
-        Path | None, typer.Option("--html", help="Write a page of the index, renewed while it grows.")
-    ] = None,
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Exit 1 for any failed file, not only for new ones.")
-    ] = False,
+    pages: Pages = "first",
+    kind: Type = None,
+    ids: Ids = None,
+    metric: Metric = None,
+    html: Html = None,
+    strict: Strict = False,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
@@ -54,23 +74,26 @@ def build(
 
     The same command goes on with a build that was interrupted.
     """
-    from mmfeat.pipelines.building import build_from_vectors, build_index
+    from mmfeat.pipelines.building import build_index
+    from mmfeat.pipelines.building_vectors import build_from_vectors
 
     settings = assignments(set_)
     given = {"--model": model, "--labels": labels, "--html": html, "--ids": ids, "--metric": metric}
+    given["--pages"] = None if pages == "first" else pages
     of_vectors = _of_vectors(data, given, recipe, settings)
     with progress(quiet, lambda: _left(output)) as shown:
         if of_vectors:
             result = build_from_vectors(
-                data[0], output, ids=ids, recipe=recipe, settings=settings, metric=metric or "l2", seed=seed, overwrite=overwrite,
-                report=shown,
+                data[0], output, ids=ids, recipe=recipe, settings=settings, metric=metric or "l2", kind=kind, seed=seed,
+                overwrite=overwrite, report=shown,
             )  # fmt: skip
         else:
             from mmfeat.model import load
 
             result = build_index(
                 list(data), output, model=load(model) if model else None, recipe=recipe or "image-retrieval",
-                settings=settings, labels=labels, seed=seed, overwrite=overwrite, report=shown, after=_page(html),
+                settings=settings, kind=kind, labels=labels, pages=pages, seed=seed, overwrite=overwrite, report=shown,
+                after=_page(html),
             )  # fmt: skip
     _end(result, strict)
 
@@ -108,7 +131,7 @@ def _of_vectors(data: list[Path], given: dict[str, Any], recipe: str | None, set
         raise UsageError(
             "a model is used as it is, or one is learned", "--model with --recipe or --set", "leave one of them out"
         )
-    vectors = any(path.suffix == ".npy" and not path.is_dir() for path in data)
+    vectors = any(_holds_vectors(path) for path in data)
     for name, value in given.items():
         for_vectors = name in ("--ids", "--metric")
         if value is not None and (for_vectors != vectors or (name == "--metric" and recipe is not None)):
@@ -119,6 +142,20 @@ def _of_vectors(data: list[Path], given: dict[str, Any], recipe: str | None, set
     if vectors and recipe is None and settings:
         raise UsageError("--set is for a recipe", "vectors that are kept as they are", "add --recipe vector-codes")
     return vectors
+
+
+def _holds_vectors(path: Path) -> bool:
+    """Whether an .npy file holds vectors: all but arrays of pictures, which have three or four axes."""
+    import numpy as np
+
+    from mmfeat.media.remote import as_url
+
+    if path.suffix != ".npy" or path.is_dir() or as_url(path) is not None:
+        return False
+    try:
+        return bool(np.load(path, mmap_mode="r", allow_pickle=False).ndim not in (3, 4))
+    except (OSError, ValueError, EOFError):
+        return True  # it is read as vectors, and then said to be damaged
 
 
 def _left(output: Path) -> str:

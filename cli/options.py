@@ -19,6 +19,7 @@ __all__ = [
     "Interrupted",
     "Labels",
     "Overwrite",
+    "Pages",
     "Quiet",
     "Seed",
     "Set",
@@ -41,6 +42,7 @@ Labels = Annotated[
         help="A CSV or Parquet file with the columns id and label; otherwise the names of sub-folders are the labels.",
     ),
 ]
+Pages = Annotated[str, typer.Option("--pages", help="first, or all: every page of a TIFF is a picture.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same result.")]
 Set = Annotated[
     list[str] | None,

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 import mmfeat
-from mmfeat.pipelines.building import build_from_vectors
+from mmfeat.pipelines.building_vectors import build_from_vectors
 
 if __name__ == "__main__":
     work = Path(tempfile.mkdtemp())

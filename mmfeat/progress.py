@@ -8,10 +8,10 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import IO, Any
 
-__all__ = ["Progress", "duration"]
+__all__ = ["Progress", "duration", "tell"]
 
 
 def duration(seconds: float) -> str:
@@ -23,6 +23,14 @@ def duration(seconds: float) -> str:
     whole = int(seconds)
     hours, minutes = divmod(whole // 60, 60)
     return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"
+
+
+def tell(report: object, lines: Iterable[str]) -> None:
+    """Sentences that stay, where `report` (a `Progress`) can say them; any other report only counts."""
+    say = getattr(report, "say", None)
+    if callable(say):
+        for line in lines:
+            say(line)
 
 
 class Progress:

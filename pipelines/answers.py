@@ -6,7 +6,10 @@ import dataclasses
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mmfeat.media.remote import Url
 
 __all__ = ["Answer", "Neighbour", "Results"]
 
@@ -18,7 +21,7 @@ class Neighbour:
     id: str
     distance: float | int
     label: str | None = None
-    path: Path | None = None
+    path: Path | Url | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Building a search index: from a folder of pictures, or from vectors that exist already.
+"""Building a search index from pictures.
 
 The index can be searched while it grows: the first segment stands after 500 pictures, and every later one doubles what is there.
 An interrupted build keeps what it has; the same call goes on from there, and notices files that have changed since.
@@ -13,19 +13,20 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from mmfeat.arrays import pack_bits
-from mmfeat.errors import BusyError, DataError, MismatchError, ShapeError, UsageError
+from mmfeat.errors import BusyError, DataError, MismatchError, UsageError
 from mmfeat.files import canonical_json, check_writable
 from mmfeat.indexes.item_log import ITEMS, as_bytes, later, log_entry
 from mmfeat.pipelines.changes import compare, known_items
 from mmfeat.pipelines.extracting import counted_on, encode_items, parts_table, settle
-from mmfeat.pipelines.fitting import fit_job, prepare, some_reasons
+from mmfeat.pipelines.fitting import fit_job, is_items, prepare, some_reasons, walk_items
+from mmfeat.pipelines.index_types import MEASURED, check_type, type_of_bits, type_of_vectors
 from mmfeat.pipelines.origins import described
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from mmfeat.pipelines.extracting import Encoded
     from mmfeat.stages import Report
 
-__all__ = ["Build", "alone", "build_from_vectors", "build_index", "chunks"]
+__all__ = ["Build", "alone", "build_index", "chunks", "is_empty"]
 
 FIRST, LARGEST, SAMPLE = 500, 65_536, 2_000
 
@@ -80,7 +81,9 @@ def build_index(
     model: Model | None = None,
     recipe: Any = "image-retrieval",
     settings: dict[str, Any] | None = None,
+    kind: str | None = None,
     labels: Any = None,
+    pages: str = "first",
     seed: int = 0,
     overwrite: bool = False,
     report: Report | None = None,
@@ -88,12 +91,11 @@ def build_index(
 ) -> Build:
     """Index a folder of pictures (or several), learning a model from them unless one is given.
 
-    recipe, settings: as for `mmfeat.fit`. labels: a file of labels; sub-folders otherwise.
+    recipe, settings, pages: as for `mmfeat.fit`. labels: a file of labels; sub-folders otherwise.
+    kind: the type of the index (`mmfeat.indexes.kinds`), flat unless told; "auto": see `index_types`.
     after: called with (index, items, complete) whenever a segment has been added, and at the end.
     """
-    from mmfeat.pipelines.fitting import _is_items, _walk
-
-    items = data if _is_items(data) else _walk(data, labels, report)
+    items = data if is_items(data) else walk_items(data, labels, report, pages)
     if not len(items.images):
         raise DataError(
             "an index of pictures needs a picture that can be read",
@@ -102,8 +104,9 @@ def build_index(
         )
     check_writable(path)
     with alone(Path(path)):
-        info = _places(data, items, labels)
-        index, model = _begin(Path(path), items, info, model, recipe, settings, seed, overwrite, report)
+        info = _places(data, items, labels, pages)
+        wanted = _Wanted(model, recipe, settings, kind, seed)
+        index, model = _begin(Path(path), items, info, wanted, overwrite, report)
         sample = np.sort(np.random.default_rng(seed).permutation(len(items.images))[:SAMPLE])
         grow = _Growth(index, model, items, set(items.images[sample].tolist()), report, after)
         try:
@@ -136,59 +139,85 @@ def alone(path: Path) -> Iterator[None]:
             path.rmdir()
 
 
+class _Wanted(NamedTuple):
+    """What is to be built: with this model, or one that is learned; as this type."""
+
+    model: Model | None
+    recipe: Any
+    settings: dict[str, Any] | None
+    kind: str | None
+    seed: int
+
+
 def _begin(
-    path: Path,
-    items: Items,
-    info: dict[str, Any],
-    model: Model | None,
-    recipe: Any,
-    settings: Any,
-    seed: int,
-    overwrite: bool,
-    report: Report | None,
+    path: Path, items: Items, info: dict[str, Any], wanted: _Wanted, overwrite: bool, report: Report | None
 ) -> tuple[Index, Model]:
     """A new index with its model inside, or the unfinished one of the same call."""
     from mmfeat.indexes import create, open_index
     from mmfeat.indexes.creation import check_free
-    from mmfeat.model import load
 
     index = open_index(path) if (path / "current.json").exists() and not overwrite else None
-    if index is not None and not _empty(index):
-        if "build.json" not in index.extras or json.loads(index.extra("build.json").read_bytes())["complete"]:
-            raise UsageError(
-                "a finished index is never overwritten unasked", str(path), "choose another name or pass --overwrite"
-            )
-        held = load(index.extra("model"))
-        if model is not None and model.sha256 != held.sha256:
-            raise MismatchError(
-                "an interrupted build goes on with its own model",
-                model.sha256[:12],
-                "leave the model out, or --overwrite",
-            )
-        return index, held
+    if index is not None and not is_empty(index):
+        return _go_on(index, info, wanted)
     check_free(path, overwrite=True)
+    model = wanted.model
     if model is None:
-        model = fit_job(prepare(recipe, items, settings=settings), seed=seed, report=report)
-    dim = _width(model)
-    kind = "binary-flat" if model.hash else "float-flat"
-    index = create(path, kind=kind, dim=dim, model=model.sha256, info=info, overwrite=True)
+        job = prepare(wanted.recipe, items, settings=wanted.settings, report=report, seed=wanted.seed)
+        check_type(wanted.kind, job.chain.hash)
+        model = fit_job(job, seed=wanted.seed, report=report)
+    check_type(wanted.kind, model.hash)
+    kind = _type(wanted, model, items, report)
+    index = create(path, kind=kind, dim=_width(model), model=model.sha256, info=info, overwrite=True)
     with tempfile.TemporaryDirectory() as folder:
         saved = model.save(Path(folder) / "model")
         index.attach({"model": saved, "build.json": canonical_json({"complete": False})})
     return index, model
 
 
-def _places(data: Any, items: Items, labels: Any) -> dict[str, Any]:
-    """What the index keeps of where its items come from: for finding them, and for its updates (`origins`)."""
-    from mmfeat.pipelines.fitting import _is_items
+def _go_on(index: Index, info: dict[str, Any], wanted: _Wanted) -> tuple[Index, Model]:
+    """The unfinished index and its model."""
+    from mmfeat.model import load
 
+    if "build.json" not in index.extras or json.loads(index.extra("build.json").read_bytes())["complete"]:
+        raise UsageError(
+            "a finished index is never overwritten unasked", str(index.path), "choose another name or pass --overwrite"
+        )
+    held = load(index.extra("model"))
+    if wanted.model is not None and wanted.model.sha256 != held.sha256:
+        raise MismatchError(
+            "an interrupted build goes on with its own model",
+            wanted.model.sha256[:12],
+            "leave the model out, or --overwrite",
+        )
+    if wanted.kind not in (None, "auto", index.kind):
+        raise MismatchError(
+            f"an interrupted build goes on as {index.kind}", str(wanted.kind), "leave the type out, or --overwrite"
+        )
+    if len(index.info.get("origins", ())) < 2 and index.info != info:
+        index.change(info=info)  # other pages, labels or places than those it was begun with
+    return index, held
+
+
+def _type(wanted: _Wanted, model: Model, items: Items, report: Report | None) -> str:
+    """The index type; for floats and "auto" some pictures are encoded to measure with."""
+    if model.hash:
+        return type_of_bits(wanted.kind, len(items.images), report)
+    vectors = None
+    if wanted.kind == "auto":
+        order = np.random.default_rng(wanted.seed).permutation(items.images)[:MEASURED]
+        vectors = encode_items(model, items, np.sort(order), report).features
+    return type_of_vectors(wanted.kind, vectors, "l2", wanted.seed, report)
+
+
+def _places(data: Any, items: Items, labels: Any, pages: str) -> dict[str, Any]:
+    """What the index keeps of where its items come from: for finding them, and for its updates (`origins`)."""
     info: dict[str, Any] = {
         "root": _absolute(items.root),
         "roots": [[name, _absolute(root)] for name, root in items.roots],
     }
-    if not _is_items(data):
+    if not is_items(data):
         places = [data] if isinstance(data, str | os.PathLike) else list(data)
-        info["origins"] = [described(places, labels)]
+        info["origins"] = [described(places, labels, pages=pages)]
     return info
 
 
@@ -196,7 +225,7 @@ def _absolute(root: Any) -> str:
     return str(root.resolve()) if isinstance(root, Path) else str(root)
 
 
-def _empty(index: Index) -> bool:
+def is_empty(index: Index) -> bool:
     """Whether it was made and nothing more: the disk was full, or the process was killed."""
     return not len(index) and not index.extras
 
@@ -293,96 +322,3 @@ class _Growth:
 
 def _failed(known: pa.Table) -> set[str]:
     return set(known["id"].filter(pc.equal(known["status"], "failed")).to_pylist())
-
-
-def build_from_vectors(
-    vectors: str | os.PathLike[str] | np.ndarray,
-    path: str | os.PathLike[str],
-    *,
-    ids: str | os.PathLike[str] | list[str] | None = None,
-    recipe: Any = None,
-    settings: dict[str, Any] | None = None,
-    metric: str = "l2",
-    seed: int = 0,
-    overwrite: bool = False,
-    report: Report | None = None,
-) -> Build:
-    """Index vectors that exist already: (n, d) floats in an .npy file or an array.
-
-    ids: a text file with one id a line, or a list; default `name.npy#row=0` and so on.
-    recipe: None keeps the floats (`metric` "l2", "cosine" or "ip"); "vector-codes" learns compact bits from them.
-    """
-    from mmfeat.indexes import create, open_index
-
-    check_writable(path)
-    name = "vectors.npy" if isinstance(vectors, np.ndarray) else Path(vectors).name
-    values = _vectors(vectors)
-    names = _ids(ids, len(values), name)
-    model: Model | None = None
-    if recipe is not None:
-        job = prepare(recipe, values, settings=settings)
-        if job.decode is not None:
-            raise UsageError("codes of vectors are made by a recipe for vectors", f"{recipe}", "try vector-codes")
-        model = fit_job(job, seed=seed, report=report)
-    codes = values if model is None else model.encode_bits(values) if model.hash else model.encode(values)
-    hashed = model is not None and model.hash
-    index = create(
-        path,
-        kind="binary-flat" if hashed else "float-flat",
-        dim=codes.shape[1] if not hashed else int(model.encode(values[:1]).shape[1]),  # type: ignore[union-attr]
-        metric=None if hashed else metric,
-        model=model.sha256 if model else None,
-        info={"vectors": name},
-        overwrite=overwrite or ((Path(path) / "current.json").exists() and _empty(open_index(path))),
-    )
-    with tempfile.TemporaryDirectory() as folder:
-        extras: dict[str, Any] = {"build.json": canonical_json({"complete": True})}
-        if model is not None:
-            extras["model"] = model.save(Path(folder) / "model")
-        index.add(names, codes, extras=extras)
-    return Build(index.path, len(values), len(index), 0, 0, 0, {}, True)
-
-
-def _vectors(vectors: Any) -> np.ndarray:
-    if not isinstance(vectors, np.ndarray):
-        try:
-            vectors = np.load(vectors, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise UsageError(
-                "vectors come in an .npy file of numbers", f"{vectors}: {_why(error)}", "save them with numpy.save"
-            ) from error
-    if vectors.ndim != 2 or vectors.dtype.kind not in "fiu" or not vectors.size:
-        raise ShapeError(
-            "vectors are numbers of shape (n, d)", f"{vectors.dtype} {vectors.shape}", "one row per item, at least one"
-        )
-    with np.errstate(over="ignore"):
-        vectors = np.ascontiguousarray(vectors, np.float32)
-    bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
-    if len(bad):
-        raise DataError(
-            "vectors are finite in float32", f"NaN or infinity in {len(bad):,} rows, the first is row {bad[0]}",
-            "leave these rows out",
-        )  # fmt: skip
-    return vectors
-
-
-def _why(error: Exception) -> str:
-    """What NumPy or the system says of a file, without advice to open it unsafely."""
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return "no array, or one of Python objects, which are never opened" if "pickle" in str(error) else str(error)
-
-
-def _ids(ids: Any, count: int, name: str) -> list[str]:
-    if ids is None:
-        return [f"{name}#row={row}" for row in range(count)]
-    if isinstance(ids, str | os.PathLike):
-        try:
-            ids = Path(ids).read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(
-                "ids are a UTF-8 text file, one id a line", f"{ids}: {_why(error)}", "check the path"
-            ) from error
-    if len(ids) != count:
-        raise ShapeError("every vector has one id", f"{len(ids)} ids for {count} vectors", "make them match")
-    return [str(one) for one in ids]

@@ -27,12 +27,12 @@ from mmfeat.errors import DataError, UsageError
 if TYPE_CHECKING:
     from mmfeat.stages import Report
 
-__all__ = ["Choices", "Contender", "choose", "contenders", "measure_kinds"]
+__all__ = ["QUERIES", "Choices", "Contender", "choose", "contenders", "fewest", "measure_kinds"]
 
 TOLERANCE = 0.02
 SIZES = (8, 16, 32, 64)
+QUERIES = 300
 _NEIGHBOURS, _AGAIN = 10, 100
-_LEAST = 1000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,13 +100,20 @@ def contenders(dim: int, sizes: Sequence[int] = SIZES) -> list[tuple[str, str, i
     return found
 
 
+def fewest(queries: int = QUERIES) -> int:
+    """How many vectors it takes to compare types: fewer rows are scanned whatever the type, and all types would seem alike."""
+    from mmfeat.indexes.search import FEW
+
+    return FEW + queries + 1
+
+
 def measure_kinds(
     vectors: np.ndarray,
     *,
     metric: str = "l2",
     sizes: Sequence[int] = SIZES,
     sample: int = 10_000,
-    queries: int = 300,
+    queries: int = QUERIES,
     seed: int = 0,
     size: int | None = None,
     recall: float = 0.9,
@@ -119,9 +126,10 @@ def measure_kinds(
     """
     from mmfeat.indexes.kinds import find_kind, scanner, to_unit
 
-    if len(vectors) < _LEAST:
+    there, least = min(len(vectors), sample + queries), fewest(queries)
+    if there < least:
         raise DataError(
-            f"types are compared on at least {_LEAST:,} vectors", f"{len(vectors):,}", "float-flat is right for so few"
+            f"types are compared on at least {least:,} vectors", f"{there:,}", "float-flat is right for so few"
         )
     rng = np.random.default_rng(seed)
     rows = rng.permutation(len(vectors))[: sample + queries]

@@ -34,10 +34,10 @@ def read_vectors(path: str | os.PathLike[str], metric: str | None = None) -> Giv
     from mmfeat.indexes.segments import as_ids
 
     if not Path(path).is_dir():
-        from mmfeat.pipelines.building import _ids, _vectors
+        from mmfeat.pipelines.building_vectors import as_names, as_vectors
 
-        vectors = _vectors(path)
-        return Given(vectors, as_ids(_ids(None, len(vectors), Path(path).name)), metric or "l2", Path(path).name)
+        vectors = as_vectors(path)
+        return Given(vectors, as_ids(as_names(None, len(vectors), Path(path).name)), metric or "l2", Path(path).name)
     index = open_index(path)
     if not index.kind.startswith("float"):
         raise UsageError(

@@ -20,9 +20,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mmfeat.errors import UsageError
+from mmfeat.pipelines.pictures import fragment_of
 
 if TYPE_CHECKING:
     from mmfeat.indexes.store import Index
+    from mmfeat.media.remote import Url
     from mmfeat.stages import Report
 
 __all__ = ["Duplicates", "Member", "find_duplicates", "joined"]
@@ -39,7 +41,7 @@ class Member:
     """One picture of a group. likeness: its agreement with, or distance to, the one of its group that is most like it."""
 
     id: str
-    path: Path | None
+    path: Path | Url | None
     width: int
     height: int
     bytes: int
@@ -61,7 +63,11 @@ class Duplicates:
             for place, one in enumerate(group):
                 action = "drop" if place else "keep"
                 likeness = f"{one.likeness:.4g}"
-                yield number, action, one.id, likeness, one.width, one.height, one.bytes, str(one.path or "")
+                part = (
+                    one.id[one.id.index("#") :] if fragment_of(one.id) else ""
+                )  # of a row or page the file is to stay
+                path = f"{one.path}{part}" if one.path else ""
+                yield number, action, one.id, likeness, one.width, one.height, one.bytes, path
 
     def csv(self) -> str:
         """The table as CSV with a head."""
@@ -114,9 +120,9 @@ def find_duplicates(
         if within is not None:
             pairs, likeness = _in_balls(index, rows, within, report)
         else:
-            paths = [searcher.path_of(item) for item in ids]
             candidates = _candidates(index, rows, report)
-            pairs, likeness = _looked_at(candidates, [str(path) for path in paths], agreement, report)
+            places = [(searcher.path_of(item), fragment_of(item)) for item in ids]
+            pairs, likeness = _looked_at(candidates, places, agreement, report)
         groups = _groups(ids, searcher.path_of, pairs, likeness, nearer=min if within is not None else max)
         by, limit = ("distance", within) if within is not None else ("agreement", agreement)
         return Duplicates(groups, len(ids), by, float(limit))
@@ -184,7 +190,10 @@ def _in_balls(index: Index, rows: np.ndarray, within: float, report: Report | No
 
 
 def _looked_at(
-    pairs: np.ndarray, paths: list[str], least: float, report: Report | None
+    pairs: np.ndarray,
+    places: list[tuple[Path | Url | None, dict[str, Any]]],
+    least: float,
+    report: Report | None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The pairs (m, 2) whose pictures agree, and how well (m,). A file that cannot be read any more agrees with none."""
     from mmfeat.pipelines.alignment import agreement
@@ -195,7 +204,7 @@ def _looked_at(
         part = pairs[start : start + _PAIRS]
         for place in np.unique(part).tolist():
             if place not in small:
-                small[place] = _small(paths[place])
+                small[place] = _small(*places[place])
         part = part[[small[i] is not None and small[j] is not None for i, j in part.tolist()]]
         if len(part):
             a, b = (np.stack([small[place] for place in side]) for side in part.T.tolist())  # type: ignore[misc]
@@ -212,14 +221,16 @@ def _looked_at(
     return np.concatenate(good), np.concatenate(values)
 
 
-def _small(path: str) -> np.ndarray | None:
+def _small(path: Path | Url | None, fragment: dict[str, Any]) -> np.ndarray | None:
     """The picture squashed to SIDE x SIDE grey in [0, 1], or None."""
     from mmfeat.errors import MmfeatError
     from mmfeat.media.decode import Decode, decode
     from mmfeat.pipelines.alignment import SIDE
 
+    if path is None:
+        return None
     try:
-        pixels = decode(path, Decode(color="grey", size=(SIDE, SIDE)))
+        pixels = decode(path, Decode(color="grey", size=(SIDE, SIDE)), fragment)
     except (MmfeatError, OSError):
         return None
     return pixels[:, :, 0].astype(np.float32) / 255
@@ -250,7 +261,7 @@ def joined(count: int, pairs: np.ndarray) -> list[list[int]]:
 
 def _groups(
     ids: list[str],
-    path_of: Callable[[str], Path | None],
+    path_of: Callable[[str], Path | Url | None],
     pairs: np.ndarray,
     likeness: np.ndarray,
     nearer: Callable[[float, float], float],
@@ -270,16 +281,24 @@ def _groups(
     return tuple(sorted(groups, key=lambda group: -len(group)))
 
 
-def _member(item: str, path: Path | None, likeness: float) -> Member:
-    """What the file of an item is like now; 0 where it cannot be read."""
+def _member(item: str, path: Path | Url | None, likeness: float) -> Member:
+    """What an item is like now; 0 where it cannot be read."""
     from PIL import Image
 
+    from mmfeat.errors import MediaError
+    from mmfeat.media.arrays_on_disk import known_of
+    from mmfeat.media.contents import facts_of, open_content
+
     width = height = size = 0
+    fragment = fragment_of(item)
     try:
-        if path is not None:
-            size = path.stat().st_size
-            with Image.open(path) as image:
+        if path is not None and "row" in fragment:
+            size, _, width, height = known_of(os.fspath(path), fragment["row"])
+        elif path is not None:
+            size = facts_of(os.fspath(path))[0]
+            with open_content(os.fspath(path)) as file, Image.open(file) as image:
+                image.seek(fragment.get("page", 0))
                 width, height = image.size
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+    except (OSError, ValueError, SyntaxError, EOFError, MediaError, Image.DecompressionBombError):
         pass
     return Member(item, path, width, height, size, float(likeness))

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from mmfeat.evaluate.protocols import Protocol
     from mmfeat.evaluate.scores import RetrievalScores
     from mmfeat.indexes.store import Index
+    from mmfeat.media.remote import Url
     from mmfeat.stages import Report
 
 __all__ = ["Evaluation", "evaluate_index"]
@@ -139,10 +140,10 @@ class _Asked:
     labels: list[str]
     codes: np.ndarray
     own: np.ndarray | None = None
-    files: Sequence[Path] = ()
+    files: Sequence[Path | Url] = ()
     notes: tuple[str, ...] = ()
 
-    def picture(self, row: int, searcher: Searcher) -> Path | None:
+    def picture(self, row: int, searcher: Searcher) -> Path | Url | None:
         return self.files[row] if self.files else searcher.path_of(self.names[row])
 
 
@@ -285,7 +286,7 @@ def _of_folder(searcher: Searcher, folder: Path, labels: Any, report: Report | N
     notes = tuple(f"Queries left out: {count:,} {what}." for what, count in left.items() if count)
     ids = items.ids
     names, files = [ids[row] for row in encoded.rows], [items.path_of(int(row)) for row in encoded.rows]
-    return _Asked(names, [str(found[row]) for row in encoded.rows], codes, None, files, notes)  # type: ignore[arg-type]
+    return _Asked(names, [str(found[row]) for row in encoded.rows], codes, None, files, notes)
 
 
 def _protocol(asked: _Asked, held: _Held, measures: tuple[str, ...]) -> Protocol:

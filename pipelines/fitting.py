@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from mmfeat.stages import Report
     from mmfeat.stream import Source
 
-__all__ = ["Job", "find_recipe", "fit", "fit_job", "prepare", "some_reasons"]
+__all__ = ["Job", "find_recipe", "fit", "fit_job", "is_items", "prepare", "some_reasons", "versions", "walk_items"]
+
+AUTO = "auto"
 
 
 def find_recipe(name: str, assignments: Mapping[str, Any] | None = None) -> Any:
@@ -72,14 +74,17 @@ def fit(
     mesh: Mesh | None = None,
     report: Report | None = None,
     settings: Mapping[str, Any] | None = None,
+    pages: str = "first",
 ) -> Model:
     """Learn features.
 
     what: a `Chain`, one learner, a recipe, or a recipe's name ("image-retrieval"); `settings` replaces some of its settings.
+        "auto": the recipe that does best on a sample of the pictures (`recommending`).
     data: a folder of pictures (or several), pictures in memory (n, h, w) or (n, h, w, c), rows (n, d), or a source.
     decode: how pictures become pixels; a recipe brings its own.
     labels: for classifiers: a label per row (strings or numbers; None or -1 where there is none), or a file of labels for a folder.
         Folders give their sub-folders' names otherwise.
+    pages: "first", or "all": every page of a TIFF is a picture.
 
     >>> import numpy as np
     >>> from mmfeat.learners import Lsh
@@ -88,7 +93,7 @@ def fit(
     (1, 8)
     """
     return fit_job(
-        prepare(what, data, decode=decode, labels=labels, settings=settings, report=report),
+        prepare(what, data, decode=decode, labels=labels, settings=settings, report=report, pages=pages, seed=seed),
         seed=seed,
         mesh=mesh,
         report=report,
@@ -103,21 +108,29 @@ def prepare(
     labels: Any = None,
     settings: Mapping[str, Any] | None = None,
     report: Report | None = None,
+    pages: str = "first",
+    seed: int = 0,
 ) -> Job:
-    """Bring data and recipe together without learning anything yet."""
+    """Bring data and recipe together without learning anything yet. `seed` is for "auto", which tries recipes on a sample."""
     from mmfeat.arrays import Images, Locals
     from mmfeat.chain import Chain, is_fixed
 
-    what = find_recipe(what, settings) if isinstance(what, str) else _with(what, settings)
+    if isinstance(what, str) and what != AUTO:
+        what = find_recipe(what, settings)
+    elif not isinstance(what, str):
+        what = _with(what, settings)
     items, facts = None, {}
-    if _is_items(data) or _are_paths(data):
-        items = data if _is_items(data) else _walk(data, labels, report)
+    if is_items(data) or _are_paths(data):
+        items = data if is_items(data) else walk_items(data, labels, report, pages)
+        what = _recommended(items, settings, seed, report) if isinstance(what, str) else what
         facts = {"data": f"{len(items.images)} pictures", "data_sha256": _fingerprint(items)}
         decode = decode or _ask(what, "decode", items)
         if decode is None and hasattr(type(what), "chain"):
             raise UsageError("this recipe learns from vectors", "pictures", "choose a recipe for pictures")
         source: Any = _picture_source(items, decode)
         names: Any = items.table["label"].take(items.images).to_pylist()
+    elif isinstance(what, str):
+        raise UsageError("recipes are tried on folders of pictures", type(data).__name__, "name a recipe")
     else:
         decode = decode or _ask(what, "decode", data)
         pictures = (
@@ -191,6 +204,16 @@ def versions() -> dict[str, str]:
     return {"mmfeat": __version__, "python": platform.python_version(), **{name: version(name) for name in names}}
 
 
+def _recommended(items: Any, settings: Mapping[str, Any] | None, seed: int, report: Report | None) -> Any:
+    """The recipe for "auto"."""
+    from mmfeat.pipelines.recommending import choose_recipe
+
+    if settings:
+        raise UsageError("auto chooses a recipe and its settings", ", ".join(settings), "name a recipe to set these")
+    chosen = choose_recipe(items, seed=seed, report=report)
+    return find_recipe(chosen.recipe, chosen.settings)
+
+
 def _with(what: Any, settings: Mapping[str, Any] | None) -> Any:
     from mmfeat.settings import replace_at
 
@@ -213,7 +236,8 @@ def _as_chain(what: Any) -> Chain:
     return Chain(what)
 
 
-def _is_items(data: Any) -> bool:
+def is_items(data: Any) -> bool:
+    """Whether this is a table of items already."""
     return hasattr(data, "table") and hasattr(data, "images")
 
 
@@ -223,7 +247,8 @@ def _are_paths(data: Any) -> bool:
     return isinstance(data, Sequence) and len(data) > 0 and all(isinstance(part, str | os.PathLike) for part in data)
 
 
-def _walk(data: Any, labels: Any, report: Report | None = None) -> Any:
+def walk_items(data: Any, labels: Any = None, report: Report | None = None, pages: str = "first") -> Any:
+    """The table of items of one place or several, with progress; see `mmfeat.media.walk`."""
     from mmfeat.media.walk import walk
 
     def progress(done: int, total: int) -> None:
@@ -231,7 +256,7 @@ def _walk(data: Any, labels: Any, report: Report | None = None) -> Any:
             report("looking at files", done, total, {})
 
     roots = [Path(data)] if isinstance(data, str | os.PathLike) else [Path(part) for part in data]
-    return walk(roots, labels=labels, progress=progress)
+    return walk(roots, labels=labels, pages=pages, progress=progress)
 
 
 def _fingerprint(items: Any) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mmfeat.pipelines.pictures import fragment_of
 from mmfeat.pipelines.searching import Answer, Searcher
 
 if TYPE_CHECKING:
@@ -69,6 +70,8 @@ def _report(index: Index, items: Items, complete: bool, shown: int, seed: int) -
     check = json.loads(index.extra("self-check.json").read_bytes()) if "self-check.json" in index.extras else {}
     found = len(items.images) + items.count("done")
     example = next(iter(index.ids.to_pylist()), "picture.jpg")
+    file = searcher.path_of(example)
+    asked = file if isinstance(file, Path) and file.is_file() and not fragment_of(example) else example
     return BuildReport(
         title=f"Index of {os.path.basename(str(items.root)) or items.root}",
         facts=searcher.facts,
@@ -76,7 +79,7 @@ def _report(index: Index, items: Items, complete: bool, shown: int, seed: int) -
         outcomes=_outcomes(items),
         mosaic=_mosaic(searcher, shown, seed),
         progress=None if complete else (len(index), found),
-        commands=[f"mmfeat search {index.path} {_quoted(str(searcher.path_of(example) or example))} --html out.html"],
+        commands=[f"mmfeat search {index.path} {_quoted(str(asked))} --html out.html"],
     )
 
 

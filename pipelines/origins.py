@@ -1,7 +1,7 @@
 """Where the items of an index come from: the places somebody named, and how their ids begin in the index.
 
-`index.info["origins"]` is a list of {"prefix", "places", "labels"}: one walk each. The first has no prefix, so ids are those of
-`media.walk`; ids of what is added later begin with the name of its place, as if all had been walked together.
+`index.info["origins"]` is a list of {"prefix", "places", "labels", "pages"}: one walk each. The first has no prefix, so ids
+are those of `media.walk`; ids of what is added later begin with the name of its place, as if all had been walked together.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ __all__ = ["Origin", "Scope", "described", "find_scope", "origins_of", "scopes_o
 
 @dataclasses.dataclass(frozen=True)
 class Origin:
-    """One walk. places: absolute paths or URLs. labels: the file of labels, or None: the sub-folders.
+    """One walk. places: absolute paths or URLs. labels: the file of labels, or None: the sub-folders. pages: as for `walk`.
 
     prefix: "" for the first; "name/" of a folder or a table, which stands before the ids of its walk; "name" of another file,
     whose ids begin with it by themselves (`a.jpg`, `shard.tar/key`, `x.npy#row=1`).
@@ -37,6 +37,7 @@ class Origin:
     prefix: str
     places: tuple[str, ...]
     labels: str | None = None
+    pages: str = "first"
 
     @property
     def added(self) -> str:
@@ -80,12 +81,13 @@ class Scope:
         return mask
 
 
-def described(places: Sequence[Any], labels: Any, prefix: str = "") -> dict[str, Any]:
+def described(places: Sequence[Any], labels: Any, prefix: str = "", pages: str = "first") -> dict[str, Any]:
     """An origin as it stands in the info of an index."""
     from mmfeat.media.remote import as_url
 
     absolute = [str(place) if as_url(place) else os.path.abspath(place) for place in places]
-    return {"prefix": prefix, "places": absolute, "labels": os.path.abspath(labels) if labels else None}
+    given = os.path.abspath(labels) if labels else None
+    return {"prefix": prefix, "places": absolute, "labels": given, "pages": pages}
 
 
 def origins_of(index: Index) -> list[Origin]:
@@ -96,7 +98,7 @@ def origins_of(index: Index) -> list[Origin]:
             "an index of pictures knows where they come from", f"{index.path}, one of vectors", "add vectors"
         )
     if "origins" in info:
-        return [Origin(one["prefix"], tuple(one["places"]), one["labels"]) for one in info["origins"]]
+        return [Origin(**{**one, "places": tuple(one["places"])}) for one in info["origins"]]
     return [Origin("", tuple(place for _, place in info.get("roots", [])) or (info["root"],))]
 
 
@@ -143,15 +145,11 @@ def walked(scope: Scope, report: Report | None = None) -> tuple[Items, pa.Array]
     """What is found there now, and the ids as the index names them (n,), with the labels they have there."""
     from mmfeat.media.items import SCHEMA
     from mmfeat.media.labels import label_columns
-    from mmfeat.media.walk import walk
-
-    def progress(done: int, total: int) -> None:
-        if report:
-            report("looking at files", done, total, {})
+    from mmfeat.pipelines.fitting import walk_items
 
     labels = scope.origin.labels
     plain = not scope.added
-    items = walk(list(scope.places), labels=labels if plain else None, progress=progress)
+    items = walk_items(scope.places, labels if plain else None, report, scope.origin.pages)
     if plain:
         return items, items.table["id"].combine_chunks()
     inner = [scope.inside + one for one in items.ids]

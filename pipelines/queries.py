@@ -15,6 +15,7 @@ from mmfeat.arrays import pack_bits
 from mmfeat.errors import MediaError, ShapeError, UsageError
 
 if TYPE_CHECKING:
+    from mmfeat.media.remote import Url
     from mmfeat.pipelines.searching import Searcher
 
 __all__ = ["Query", "listed", "read_queries"]
@@ -50,7 +51,7 @@ def _many(array: np.ndarray) -> bool:
 
 def _vectors_in(path: Path) -> list[np.ndarray]:
     """The rows of an .npy file: vectors (q, d), or one (d,); codes of bits (uint8) stay as they are."""
-    from mmfeat.pipelines.building import _vectors
+    from mmfeat.pipelines.building_vectors import as_vectors
 
     try:
         rows = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -60,7 +61,7 @@ def _vectors_in(path: Path) -> list[np.ndarray]:
         return [np.array(rows)]
     if rows is not None and rows.ndim == 2 and rows.dtype == np.uint8 and rows.size:
         return list(np.array(rows))
-    return list(_vectors(path))
+    return list(as_vectors(path))
 
 
 def read_queries(searcher: Searcher, asked: list[Any]) -> list[Query]:
@@ -130,18 +131,20 @@ def _part(searcher: Searcher, text: str) -> np.ndarray:
     return _crop(path, box, text)
 
 
-def _file(searcher: Searcher, name: str) -> Path | None:
-    """The file of that path, or of that id of the index."""
+def _file(searcher: Searcher, name: str) -> Path | Url | None:
+    """The file of that path, or of that id of the index, a member of a tar among them."""
+    from mmfeat.media.contents import facts_of
+
     if Path(name).is_file():
         return Path(name)
     try:
         path = searcher.path_of(name)
-    except UsageError:
+        return path if path is not None and facts_of(os.fspath(path)) else None
+    except (UsageError, MediaError, OSError):
         return None
-    return path if path is not None and path.is_file() else None
 
 
-def _crop(path: Path, box: re.Match[str], text: str) -> np.ndarray:
+def _crop(path: Path | Url, box: re.Match[str], text: str) -> np.ndarray:
     from mmfeat.media.decode import Decode
 
     whole = _readable(path, Decode(max_side=1 << 20, draft=False))
@@ -161,7 +164,7 @@ def _crop(path: Path, box: re.Match[str], text: str) -> np.ndarray:
     return np.ascontiguousarray(part)
 
 
-def _readable(path: Path, settings: Any) -> np.ndarray:
+def _readable(path: Path | Url, settings: Any) -> np.ndarray:
     from mmfeat.media.decode import decode
 
     try:

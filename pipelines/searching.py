@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mmfeat.indexes.store import Index
     from mmfeat.indexes.structures import Effort
     from mmfeat.indexes.two_stage import TwoStage
+    from mmfeat.media.remote import Url
     from mmfeat.model import Model
 
 __all__ = ["Answer", "Neighbour", "Results", "Searcher", "open"]
@@ -157,8 +158,11 @@ class Searcher:
             "built from": info.get("root") or info.get("vectors", ""),
         }
 
-    def path_of(self, item: str) -> Path | None:
-        """Where the file of an id lies, if the index knows its folder."""
+    def path_of(self, item: str) -> Path | Url | None:
+        """Where the file of an id lies, if the index knows its folder; of a member of a tar: the tar and its name behind it.
+
+        What the id's fragment says (`#row=12`, `#page=3`) is part of the item, not of this path.
+        """
         from mmfeat.media.ids import split_id
 
         info = self.index.info
@@ -168,9 +172,9 @@ class Searcher:
         first, _, rest = path.partition("/")
         for name, root in info.get("roots", []):
             if name == first:
-                return Path(root) / rest
-        root = Path(info["root"])
-        return root if root.is_file() else root / path
+                return _below(root, rest)
+        whole = _below(info["root"], "")
+        return _below(str(whole.parent) if isinstance(whole, Path) and whole.is_file() else info["root"], path)
 
     def _neighbours(self, distances: np.ndarray, rows: np.ndarray) -> tuple[Neighbour, ...]:
         parts = self.index.parts_at(rows)
@@ -180,6 +184,14 @@ class Searcher:
             Neighbour(item, distance.item(), label, self.path_of(item))
             for item, distance, label in zip(ids, distances, labels, strict=True)
         )
+
+
+def _below(root: str, rest: str) -> Path | Url:
+    """A place below a folder of this machine or a URL; the folder itself where nothing is left."""
+    from mmfeat.media.remote import as_url
+
+    place = (as_url(root) if "://" in root else None) or Path(root)
+    return place / rest if rest else place
 
 
 def open(path: str | os.PathLike[str]) -> Searcher:

@@ -14,7 +14,8 @@ import mmfeat
 from mmfeat.errors import BusyError, DataError, MismatchError, UsageError
 from mmfeat.indexes import create
 from mmfeat.pipelines import building
-from mmfeat.pipelines.building import Build, build_from_vectors, build_index, chunks
+from mmfeat.pipelines.building import Build, build_index, chunks
+from mmfeat.pipelines.building_vectors import build_from_vectors
 from mmfeat.pipelines.self_check import _float_overlap, describe
 
 SMALL = {"side": 12, "bits": 40}

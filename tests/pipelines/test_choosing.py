@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from mmfeat.errors import DataError, UsageError
 from mmfeat.indexes import create, open_index, structures
 from mmfeat.indexes import search as searching
-from mmfeat.pipelines.choosing import Contender, choose, contenders, measure_kinds
+from mmfeat.pipelines.choosing import Contender, choose, contenders, fewest, measure_kinds
 
 
 @pytest.fixture
@@ -85,6 +85,12 @@ def test_the_choice_is_never_far_below_the_best_of_its_size(
         assert all(one.recall < recall or one.recall >= best - 0.02 for one in smaller) or not smaller
 
 
+def test_types_are_measured_as_they_are_and_not_by_a_scan() -> None:
+    """A search scans few rows whatever the type: measured on these, eight random bits would keep every neighbour."""
+    found = measure_kinds(clusters(fewest(30), 8), sizes=(1,), sample=10_000, queries=30)
+    assert next(one for one in found.table if one.kind == "float:LSH8r").recall < 0.5
+
+
 def test_contenders_are_types_that_can_be_made() -> None:
     from mmfeat.indexes.kinds import find_kind
     from mmfeat.indexes.structures import check_kind
@@ -96,8 +102,10 @@ def test_contenders_are_types_that_can_be_made() -> None:
 
 
 def test_too_few_vectors_and_bits_are_said(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="at least 1,000 vectors; got 3"):
+    with pytest.raises(DataError, match="at least 4,397 vectors; got 3"):
         measure_kinds(np.zeros((3, 4), np.float32))
+    with pytest.raises(DataError, match="at least 4,397 vectors; got 1,300"):
+        measure_kinds(np.zeros((9000, 4), np.float32), sample=1000)
     create(tmp_path / "b", dim=8)
     from mmfeat.pipelines.choosing_data import read_vectors
 

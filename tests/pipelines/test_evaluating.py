@@ -15,7 +15,8 @@ import mmfeat
 from mmfeat.errors import DataError, UsageError
 from mmfeat.evaluate.retrieval import average_precision, drop_diagonal, hamming_distances, precision_at
 from mmfeat.indexes import create
-from mmfeat.pipelines.building import build_from_vectors, build_index
+from mmfeat.pipelines.building import build_index
+from mmfeat.pipelines.building_vectors import build_from_vectors
 from mmfeat.pipelines.evaluating import evaluate_index
 
 

@@ -13,7 +13,8 @@ from PIL import Image
 
 import mmfeat
 from mmfeat.errors import UsageError
-from mmfeat.pipelines.building import build_from_vectors, build_index
+from mmfeat.pipelines.building import build_index
+from mmfeat.pipelines.building_vectors import build_from_vectors
 from mmfeat.pipelines.searching import Searcher
 
 

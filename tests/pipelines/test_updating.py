@@ -18,6 +18,7 @@ from mmfeat.indexes.item_log import later
 from mmfeat.model import Model
 from mmfeat.pipelines import building, updating
 from mmfeat.pipelines.building import alone, build_index
+from mmfeat.pipelines.building_vectors import build_from_vectors
 from mmfeat.pipelines.changes import known_items
 from mmfeat.pipelines.updating import add_to_index, compact_index, remove_from_index, update_index
 
@@ -230,7 +231,7 @@ def test_another_model_and_a_second_writer_are_refused(index: Path, folder: Path
     with alone(index), pytest.raises(BusyError):
         update_index(index)
     np.save(folder / "v.npy", np.eye(4))
-    building.build_from_vectors(folder / "v.npy", folder.parent / "v")
+    build_from_vectors(folder / "v.npy", folder.parent / "v")
     with pytest.raises(UsageError, match="one of vectors"):
         update_index(folder.parent / "v")
 
