@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,18 +82,22 @@ def measure(
     coders: Mapping[str, Coder],
     bits: Sequence[int],
     report: Report,
+    *,
     floats: bool = False,
     product: bool = False,
+    further: Mapping[str, Sequence[Any]] = {},
+    spent: float = 0.0,
 ) -> Iterator[Finding]:
     """Learn `stages`, then every coder at every length on their features, and measure each code.
 
     name: of the features. floats: the features themselves are measured as well, by L2. product: so is optimised product
-    quantisation of them (FAISS) to as many bits, which keeps distances but is no binary code.
+    quantisation of them (FAISS) to as many bits, which keeps distances but is no binary code. further: by name, stages that go
+    on from these features and are measured likewise. spent: seconds that went into `task` already.
     """
     began = time.perf_counter()
     fitted = fit_chain(Chain(*stages), task.train, seed=task.seed, report=report)
     train, queries = encode(fitted, task.train), encode(fitted, task.queries)
-    learning = time.perf_counter() - began
+    learning = spent + time.perf_counter() - began
     if floats:
         scores = measure_vectors(queries, train, task.relevant, ks=task.protocol.ks, report=report)
         yield from findings(task, f"{name}, {train.shape[1]} floats", scores, learning)
@@ -113,6 +117,9 @@ def measure(
         seconds = learning + time.perf_counter() - began
         scores = measure_vectors(asked, decoded, task.relevant, ks=task.protocol.ks, report=report)
         yield from findings(task, f"{name} + OPQ, {count} bits", scores, seconds)
+    after = replace(task, train=train, queries=queries)
+    for longer, more in further.items():
+        yield from measure(after, longer, more, coders, bits, report, spent=learning)
 
 
 def findings(task: Task, row: str, scores: RetrievalScores, seconds: float) -> Iterator[Finding]:

@@ -36,38 +36,34 @@ class HashingMnist:
         from mmfeat.learners.itq import itq_hash
         from mmfeat.pipelines.reproductions.codes import measure, shallow
 
-        task = _task(data, seed)
+        task, itq = _task(data, seed), {"ITQ": itq_hash}
         if not self.only or "pixels" in self.only:
             yield from measure(task, "pixels", [Pixels()], shallow(), self.bits, report, floats=True)
-        for name, stages in _features().items():
+        for name, (stages, further) in _features().items():
             if not self.only or name in self.only:
-                yield from measure(task, name, stages, {"ITQ": itq_hash}, self.bits, report)
+                yield from measure(task, name, stages, itq, self.bits, report, further=further)
         if not self.only or "semantic hash" in self.only:
             few = tuple(bits for bits in self.bits if bits in (32, 64))
             yield from measure(task, "pixels", [Pixels()], {"semantic hash": _semantic}, few, report)
 
 
-def _features() -> dict[str, list[Any]]:
-    """What the learners make of the pixels, by name; the settings of the recipes where there is one."""
+def _features() -> dict[str, tuple[list[Any], dict[str, list[Any]]]]:
+    """What the learners make of the pixels, and what others make of that, by name; the recipes' settings where there is one."""
     from mmfeat.descriptors.deslant import Deslant
     from mmfeat.descriptors.pixels import Pixels
     from mmfeat.learners.anchor_graph import AnchorGraph
-    from mmfeat.learners.belief_net import dbn
     from mmfeat.learners.kmeans import KMeans
     from mmfeat.learners.rbm import Rbm
     from mmfeat.pipelines.contrastive_codes import ContrastiveCodes
     from mmfeat.pipelines.deep_codes import DeepCodes
 
-    deep = DeepCodes(side=28, color="grey").chain(None).stages[:2]
-    net = ContrastiveCodes(side=28, color="grey", augment="digits").chain(None).stages
+    deep = DeepCodes(side=28, color="grey").chain(None).stages
+    net = ContrastiveCodes(side=28, color="grey", augment="digits", steps=16).chain(None).stages
     return {
-        "deslanted": [Deslant(28)],
-        "deslanted, anchor graph": [Deslant(28), AnchorGraph(KMeans(1000))],
-        "RBM 500": [Pixels(), Rbm(500)],
-        "DBN 500-500": [Pixels(), *dbn((500, 500)).stages],
-        "denoising autoencoder": [*deep],
-        "contrastive net": [*net[:2]],
-        "contrastive net, anchor graph": [*net[:-2]],
+        "deslanted": ([Deslant(28)], {"deslanted, anchor graph": [AnchorGraph(KMeans(2000), steps=16)]}),
+        "RBM 500": ([Pixels(), Rbm(500)], {"DBN 500-500": [Rbm(500)]}),
+        "denoising autoencoder": ([*deep[:2]], {}),
+        "contrastive net": ([*net[:2]], {"contrastive net, anchor graph": [net[2]]}),
     }
 
 

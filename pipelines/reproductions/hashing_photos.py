@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mmfeat.evaluate.rows import Finding
 
@@ -32,24 +32,59 @@ class HashingPhotos:
 
     def measure(self, data: Path, seed: int, report: Report) -> Iterator[Finding]:
         """First the small pictures, then the photographs."""
-        from mmfeat.descriptors.patches import Patches
         from mmfeat.descriptors.pixels import Pixels
         from mmfeat.learners.itq import itq_hash
-        from mmfeat.learners.kmeans import KMeans
-        from mmfeat.learners.vlad import Vlad
-        from mmfeat.learners.whitening import Pca
         from mmfeat.pipelines.reproductions.codes import measure, shallow
 
+        coders = {key: coder for key, coder in shallow().items() if key in ("LSH", "ITQ")}
+        itq = {"ITQ": itq_hash}
         for name in self.sets:
             task, side = (_cifar, _caltech)[name == "C1"](data, seed)
-            itq = {"ITQ": itq_hash}
-            coders = {key: coder for key, coder in shallow().items() if key in ("LSH", "ITQ")}
             yield from measure(
                 task, f"{name} pixels", [Pixels(side)], coders, self.bits, report, floats=True, product=True
             )
-            patch, stride = (6, 2) if name == "S1" else (12, 4)
-            vlad = [Patches(patch, stride=stride), Pca(48, whiten=True), Vlad(KMeans(64))]
-            yield from measure(task, f"{name} VLAD", vlad, itq, self.bits, report, floats=True, product=True)
+            yield from measure(task, f"{name} VLAD", _vlad(name), itq, self.bits, report, floats=True, product=True)
+            yield from measure(task, f"{name} denoising autoencoder", _denoising(side), itq, self.bits, report)
+            walk = {f"{name} contrastive net, anchor graph": _walk(name)}
+            yield from measure(
+                task, f"{name} contrastive net", _contrastive(name), itq, self.bits, report, further=walk
+            )
+
+
+def _vlad(name: str) -> list[Any]:
+    """The recipe for photographs, its patches halved where pictures are small."""
+    from mmfeat.pipelines.image_retrieval import ImageRetrieval
+
+    small = {"patch": 6, "stride": 2} if name == "S1" else {}
+    return list(ImageRetrieval(**small).chain(None).stages[:-2])
+
+
+def _denoising(side: int) -> list[Any]:
+    """The deep autoencoder of the recipe `deep-codes`, with more passes: pictures are few."""
+    from mmfeat.descriptors.pixels import Pixels
+    from mmfeat.pipelines.deep_codes import DeepCodes
+
+    return [Pixels(side), *DeepCodes(epochs=20).chain(None).stages[1:2]]
+
+
+def _contrastive(name: str) -> list[Any]:
+    """A net of small pictures, or of thumbnails of photographs; fewer pictures are seen more often."""
+    from mmfeat.descriptors.pixels import Pixels
+    from mmfeat.learners.contrastive import Contrastive
+
+    side, passes = (32, 30) if name == "S1" else (48, 60)
+    return [
+        Pixels(side),
+        Contrastive(side=side, channels=3, augment="photo", widths=(32, 64, 128), passes=passes, batch=250),
+    ]
+
+
+def _walk(name: str) -> list[Any]:
+    """One step over the graph of the pictures: photographs fall into no clear groups."""
+    from mmfeat.learners.anchor_graph import AnchorGraph
+    from mmfeat.learners.kmeans import KMeans
+
+    return [AnchorGraph(KMeans(1000 if name == "S1" else 300), steps=1)]
 
 
 def _cifar(data: Path, seed: int) -> tuple[Task, int]:
