@@ -29,6 +29,9 @@ def reproduce(
     seeds: Annotated[
         int, typer.Option("--seeds", min=1, help="Run so many times, with this seed and those after it.")
     ] = 1,
+    add: Annotated[
+        bool, typer.Option("--add", help="Keep the seeds that the file of --json has, and add others.")
+    ] = False,
     set_: Set = None,
     quiet: Quiet = False,
 ) -> None:
@@ -44,9 +47,10 @@ def reproduce(
         for key, cls in registry.reproductions().items():
             typer.echo(f"{registry.hyphens(key):<26} {(inspect.getdoc(cls) or '').splitlines()[0]}")
         return
-    if page is not None and json_ is None:
-        raise UsageError("a page is written from the files beside --json", "--page alone", "add --json FILE")
+    if json_ is None and (page is not None or add):
+        raise UsageError("--page and --add go with a file of rows", "no --json", "add --json FILE")
     experiment = reproducing.find_experiment(name, assignments(set_))
+    known = reproducing.known_rows(experiment, json_) if add and json_ is not None else []
     folder = data_folder(data)
     for path in filter(None, (json_, page)):
         check_writable(path.parent)
@@ -55,9 +59,10 @@ def reproduce(
         typer.echo((f"seed {row.seed[0]}  " if seeds > 1 else "") + plain(row))
 
     with progress(quiet, lambda: "no file was written") as shown:
-        rows = reproducing.reproduce(experiment, folder, range(seed, seed + seeds), shown, say, set_ or ())
-    if seeds > 1:
-        typer.echo(f"\nmean of {seeds} seeds, lowest and highest:")
+        rows = reproducing.reproduce(experiment, folder, range(seed, seed + seeds), shown, say, set_ or (), known)
+    runs = max((len(row.seed) for row in rows), default=1)
+    if runs > 1:
+        typer.echo(f"\nmean of {runs} seeds, lowest and highest:")
         for row in rows:
             typer.echo(plain(row))
     if json_ is not None:

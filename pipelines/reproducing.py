@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import os
 import platform
@@ -30,7 +31,7 @@ The data sets are not part of mmfeat: `--data FOLDER` (or MMFEAT_DATA) names a f
 sub-folder for every category).
 """
 
-__all__ = ["find_experiment", "machine", "page", "reproduce", "write_page", "write_rows"]
+__all__ = ["find_experiment", "known_rows", "machine", "page", "reproduce", "write_page", "write_rows"]
 
 
 def find_experiment(name: str, settings: Mapping[str, Any] | None = None) -> Any:
@@ -53,17 +54,22 @@ def reproduce(
     report: Report,
     say: Callable[[Row], None] = lambda row: None,
     settings: Sequence[str] = (),
+    known: Sequence[Row] = (),
 ) -> list[Row]:
     """The rows of an experiment, over all seeds. say: is told every row of every seed as soon as it is there.
 
-    settings: the texts of `--set`, for the command that a row names.
+    settings: the texts of `--set`, for the command that a row names. known: rows of other seeds, which are not run again.
     """
     name = registry.hyphens(registry.name_of(type(experiment)))
+    done = {seed for row in known for seed in row.seed}
     command = shlex.join(
-        ["mmfeat", "reproduce", name, *(part for text in settings for part in ("--set", text)), *_seeds(seeds)]
+        [
+            *("mmfeat", "reproduce", name, *(part for text in settings for part in ("--set", text))),
+            *_seeds(sorted(done | set(seeds))),
+        ]
     )
-    device, rows = machine(), []
-    for seed in seeds:
+    device, rows = machine(), [dataclasses.replace(row, command=command) for row in known]
+    for seed in [seed for seed in seeds if seed not in done]:
         began = time.perf_counter()
         for finding in experiment.measure(data, seed, report):
             now = time.perf_counter()
@@ -80,6 +86,7 @@ def _row(name: str, finding: Finding, seed: int, elapsed: float, device: str, co
 
 
 def _seeds(seeds: Sequence[int]) -> list[str]:
+    """The options that name these seeds, if they follow each other."""
     if len(seeds) > 1:
         return ["--seeds", str(len(seeds))] + (["--seed", str(seeds[0])] if seeds[0] else [])
     return ["--seed", str(seeds[0])] if seeds[0] else []
@@ -100,6 +107,17 @@ def machine() -> str:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     extra = "" if devices[0].platform == "cpu" else f", {len(devices)} x {devices[0].device_kind}"
     return f"{model}, {cores} cores{extra}"
+
+
+def known_rows(experiment: Any, path: Path) -> list[Row]:
+    """The rows of this experiment in a file, none where there is no file. UsageError: the file is another experiment's."""
+    if not path.exists():
+        return []
+    rows, name = from_json(path.read_text(encoding="utf-8")), registry.hyphens(registry.name_of(type(experiment)))
+    others = {row.experiment for row in rows} - {name}
+    if others:
+        raise UsageError(f"seeds are added to rows of {name}", f"{path} of {', '.join(others)}", "name another file")
+    return rows
 
 
 def write_rows(rows: Sequence[Row], path: Path) -> None:

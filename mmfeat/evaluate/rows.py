@@ -68,6 +68,8 @@ class Row:
 def join_seeds(rows: Sequence[Row]) -> list[Row]:
     """Rows of several runs as one row for each (row, metric), in the order they came: the mean, and the lowest and highest.
 
+    Rows that are joined already can be joined with others: each counts for as many runs as it has seeds.
+
     >>> a = Row("e", "r", "m", "higher", None, 0.25, None, 9, (0,), "p", "d", 1.0, "cpu", "c")
     >>> both = join_seeds([a, dataclasses.replace(a, measured=0.75, seed=(1,))])
     >>> both[0].measured, both[0].interval, both[0].seed
@@ -80,14 +82,17 @@ def join_seeds(rows: Sequence[Row]) -> list[Row]:
 
 
 def _joined(group: list[Row]) -> Row:
-    values = [row.measured for row in group]
-    seconds = [row.seconds for row in group if row.seconds is not None]
+    runs = sum(len(row.seed) for row in group)
+    lows, highs = zip(
+        *((row.measured,) * 2 if len(row.seed) == 1 else row.interval or () for row in group), strict=True
+    )
+    timed = [(row.seconds, len(row.seed)) for row in group if row.seconds is not None]
     return dataclasses.replace(
         group[0],
-        measured=sum(values) / len(values),
-        interval=(min(values), max(values)),
-        seed=tuple(seed for row in group for seed in row.seed),
-        seconds=sum(seconds) / len(seconds) if seconds else None,
+        measured=sum(row.measured * len(row.seed) for row in group) / runs,
+        interval=(min(lows), max(highs)),
+        seed=tuple(sorted(seed for row in group for seed in row.seed)),
+        seconds=sum(each * times for each, times in timed) / sum(times for _, times in timed) if timed else None,
     )
 
 

@@ -56,6 +56,25 @@ def test_seeds_are_run_and_joined() -> None:
     assert rows[0].command == "mmfeat reproduce counting --seeds 3 --seed 2"
 
 
+def test_seeds_are_added_to_those_that_were_run(tmp_path: Path) -> None:
+    file = tmp_path / "counting.json"
+    told: list[float] = []
+    for count in (1, 2, 4):
+        known = reproducing.known_rows(Counting(), file)
+        rows = reproducing.reproduce(
+            Counting(), Path(), range(count), QUIET, lambda row: told.append(row.measured), (), known
+        )
+        reproducing.write_rows(rows, file)
+    assert told == [1, 2, 2, 3, 3, 4, 4, 5]
+    whole = reproducing.reproduce(Counting(), Path(), range(4), QUIET)
+    for added, at_once in zip(rows, whole, strict=True):
+        assert (added.measured, added.interval, added.seed) == (at_once.measured, at_once.interval, at_once.seed)
+        assert added.command == at_once.command
+    file.write_text(file.read_text().replace("counting", "summing"))
+    with pytest.raises(UsageError, match="summing"):
+        reproducing.known_rows(Counting(), file)
+
+
 def test_a_page_is_written_from_the_files(tmp_path: Path) -> None:
     rows = reproducing.reproduce(reproducing.find_experiment("pca-mnist"), _digits(tmp_path), [0], QUIET)
     reproducing.write_rows(rows, tmp_path / "out" / "pca-mnist.json")
