@@ -103,18 +103,12 @@ def _understand(searcher: Searcher, one: Any, query: Query) -> Any:
     if Path(one).exists():
         query.picture = Path(one)
         return Path(one)
-    rows = searcher.index.snapshot.rows_of(_one_id(str(one)))
-    if rows[0] >= 0:
-        query.picture, query.code = searcher.path_of(str(one)), searcher.index.codes_at(rows)[0]
+    row = searcher.index.snapshot.row_named(str(one))
+    if row >= 0:
+        query.picture, query.code = searcher.path_of(str(one)), searcher.index.codes_at([row])[0]
         return None
     query.picture = _part(searcher, str(one))
     return query.picture
-
-
-def _one_id(text: str) -> Any:
-    from mmfeat.indexes.segments import as_ids
-
-    return as_ids([text.encode("utf-8", "replace").decode()])
 
 
 def _part(searcher: Searcher, text: str) -> np.ndarray:

@@ -177,9 +177,7 @@ class Searcher:
         return _below(str(whole.parent) if isinstance(whole, Path) and whole.is_file() else info["root"], path)
 
     def _neighbours(self, distances: np.ndarray, rows: np.ndarray) -> tuple[Neighbour, ...]:
-        parts = self.index.parts_at(rows)
-        ids = parts["id"].to_pylist()
-        labels = parts["label"].to_pylist() if "label" in parts.column_names else [None] * len(ids)
+        ids, labels = (self.index.snapshot.values_at(column, rows) for column in ("id", "label"))
         return tuple(
             Neighbour(item, distance.item(), label, self.path_of(item))
             for item, distance, label in zip(ids, distances, labels, strict=True)
