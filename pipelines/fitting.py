@@ -247,7 +247,9 @@ def _are_paths(data: Any) -> bool:
     return isinstance(data, Sequence) and len(data) > 0 and all(isinstance(part, str | os.PathLike) for part in data)
 
 
-def walk_items(data: Any, labels: Any = None, report: Report | None = None, pages: str = "first") -> Any:
+def walk_items(
+    data: Any, labels: Any = None, report: Report | None = None, pages: str = "first", known: Any = None
+) -> Any:
     """The table of items of one place or several, with progress; see `mmfeat.media.walk`."""
     from mmfeat.media.walk import walk
 
@@ -256,7 +258,7 @@ def walk_items(data: Any, labels: Any = None, report: Report | None = None, page
             report("looking at files", done, total, {})
 
     roots = [Path(data)] if isinstance(data, str | os.PathLike) else [Path(part) for part in data]
-    return walk(roots, labels=labels, pages=pages, progress=progress)
+    return walk(roots, labels=labels, pages=pages, progress=progress, known=known)
 
 
 def _fingerprint(items: Any) -> str:

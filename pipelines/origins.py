@@ -141,15 +141,20 @@ def _others(origins: list[Origin], one: Origin) -> tuple[Origin, ...]:
     return () if one.prefix else tuple(other for other in origins if other.prefix)
 
 
-def walked(scope: Scope, report: Report | None = None) -> tuple[Items, pa.Array]:
-    """What is found there now, and the ids as the index names them (n,), with the labels they have there."""
+def walked(scope: Scope, known: pa.Table, report: Report | None = None) -> tuple[Items, pa.Array]:
+    """What is found there now, and the ids as the index names them (n,), with the labels they have there.
+
+    known: the items of this scope that the index knows; pictures with the size and time they had are not opened.
+    """
     from mmfeat.media.items import SCHEMA
     from mmfeat.media.labels import label_columns
     from mmfeat.pipelines.fitting import walk_items
 
     labels = scope.origin.labels
     plain = not scope.added
-    items = walk_items(scope.places, labels if plain else None, report, scope.origin.pages)
+    ids = known["id"] if plain else pc.utf8_slice_codeunits(known["id"], len(scope.added))  # as the walk names them
+    seen = known.set_column(0, SCHEMA.field("id"), ids)
+    items = walk_items(scope.places, labels if plain else None, report, scope.origin.pages, seen)
     if plain:
         return items, items.table["id"].combine_chunks()
     inner = [scope.inside + one for one in items.ids]

@@ -205,7 +205,7 @@ class _Job:
         """Look, compare, and write what is to change. removed: whether what somebody took out stays out."""
         known = known_items(self.index, self.scope.mask)
         alive = self.index.snapshot.rows_of(known["id"].combine_chunks().cast(pa.large_string())) >= 0
-        self.items, self.ids = walked(self.scope, self.report)
+        self.items, self.ids = walked(self.scope, known, self.report)
         if not removed:
             known, alive = _without_removed(known, alive)
         plan = compare(known, alive, self.items, self.ids, retry)

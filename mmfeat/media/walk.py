@@ -6,6 +6,7 @@ URL (`remote`). Archives and arrays are opened where they are named themselves; 
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,11 +14,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from mmfeat.errors import DataError, MediaError, UsageError
 from mmfeat.media import arrays_on_disk, folders, remote, tables, tars
 from mmfeat.media.contents import facts_of, open_content
-from mmfeat.media.entries import Entry, Labels, natural_order
+from mmfeat.media.entries import Entry, Known, Labels, natural_order
 from mmfeat.media.ids import split_id
 from mmfeat.media.items import SCHEMA, Items
 from mmfeat.media.labels import COLUMNS, label_columns
@@ -56,6 +58,7 @@ def walk(
     pages: str = "first",
     threads: int | None = None,
     progress: Callable[[int, int], None] | None = None,
+    known: pa.Table | None = None,
 ) -> Items:
     """The table of all items of one place or several, sorted by id. Headers of pictures are read, nothing is decoded.
 
@@ -67,6 +70,8 @@ def walk(
     pages: "all" makes an item of every page of a TIFF (`book.tif#page=3`), "first" takes the file for one picture.
     threads: for reading headers, default the number of cores. progress: called now and then with (headers read, items
         found).
+    known: a table of items (`SCHEMA`) of an earlier walk: a picture of the same id, size and time of change is not opened
+        (with pages="all" all are).
 
     A picture is told by its content; an extension of a picture with unreadable content gives kind "image", status
     "failed". A million files take about 1 GB and a minute of a core. Raises UsageError for a root that does not exist,
@@ -82,7 +87,8 @@ def walk(
     if not found:
         raise DataError("a place holds at least one file", _seen([place for _, place in places]), "name another folder")
     found.sort(key=lambda one: natural_order(one.id))
-    rows = [row for some in _rows(found, pages == "all", threads or os.cpu_count() or 1, progress) for row in some]
+    row_of = functools.partial(_rows_of, pages=pages == "all", seen={} if pages == "all" else _seen_before(known))
+    rows = [row for some in _rows(found, row_of, threads or os.cpu_count() or 1, progress) for row in some]
     said = {one.id: one.labels for one in found if one.labels is not None}
     return Items(_root_of(places), _table(rows, labels, said), tuple(places) if several else ())
 
@@ -130,8 +136,20 @@ def _entries(root: Path | Url, name: str, several: bool, follow_links: bool) -> 
         yield from folders.entries(root, before, follow_links)
 
 
+def _seen_before(known: pa.Table | None) -> dict[str, Known]:
+    """By id, the pictures whose headers were read."""
+    if known is None:
+        return {}
+    read = known.filter(pc.and_(pc.equal(known["kind"], "image"), pc.is_valid(known["width"])))
+    facts = zip(*(read[name].to_pylist() for name in Known._fields), strict=True)
+    return dict(zip(read["id"].to_pylist(), map(Known._make, facts), strict=True))
+
+
 def _rows(
-    found: list[Entry], pages: bool, threads: int, progress: Callable[[int, int], None] | None
+    found: list[Entry],
+    row_of: Callable[[Entry], list[_Row]],
+    threads: int,
+    progress: Callable[[int, int], None] | None,
 ) -> Iterator[list[_Row]]:
     with ThreadPoolExecutor(threads, thread_name_prefix="mmfeat-walk") as pool:
         for begin in range(0, len(found), 4096):  # in parts, so that a long walk holds few futures
@@ -139,17 +157,13 @@ def _rows(
                 progress(begin, len(found))
             some = found[begin : begin + 4096]
             quick = all(one.known is not None for one in some)
-            yield from (
-                map(lambda one: _rows_of(one, pages), some)
-                if quick
-                else pool.map(lambda one: _rows_of(one, pages), some)
-            )
+            yield from map(row_of, some) if quick else pool.map(row_of, some)
     if progress is not None:
         progress(len(found), len(found))
 
 
-def _rows_of(one: Entry, pages: bool) -> list[_Row]:
-    """The row of an entry, or one for each of its pages."""
+def _rows_of(one: Entry, pages: bool, seen: Mapping[str, Known]) -> list[_Row]:
+    """The row of an entry, or one for each of its pages. seen: what need not be opened while size and time are the same."""
     extension = os.path.splitext(one.path)[1].lower()
     kind = _kind_by_name(extension)
     size = one.known[:2] if one.known else (0, 0)
@@ -164,6 +178,9 @@ def _rows_of(one: Entry, pages: bool) -> list[_Row]:
             known = arrays_on_disk.known_of(one.path, fragment["row"])
             return [_Row(one.id, "image", *known, "found", None)]
         size = facts_of(one.path)
+        before = seen.get(one.id)
+        if before is not None and before[:2] == size:
+            return [_Row(one.id, "image", *before, "found", None)]
         with open_content(one.path) as file:
             if pages and not fragment:
                 headers = read_headers(file, extension)

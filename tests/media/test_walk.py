@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -11,6 +12,7 @@ import pytest
 from PIL import Image
 
 from mmfeat.errors import DataError, UsageError
+from mmfeat.media.contents import open_content
 from mmfeat.media.items import SCHEMA, Items
 from mmfeat.media.walk import walk
 
@@ -228,3 +230,32 @@ def test_links_in_a_circle_are_failures_and_nothing_else(tmp_path: Path) -> None
     (tmp_path / "self").symlink_to(".")
     found = rows(walk(tmp_path))
     assert {name: row["status"] for name, row in found.items()} == {"a.png": "found", "b": "failed", "c": "failed"}
+
+
+def test_what_is_known_is_not_opened_while_size_and_time_are_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a.png", "b.png", "c.png", "d.png"):
+        picture(tmp_path / name)
+    (tmp_path / "bad.jpg").write_text("no picture")
+    before = walk(tmp_path)
+    opened: list[str] = []
+    original = open_content
+
+    def noted(place: str) -> Any:
+        opened.append(os.path.basename(place))
+        return original(place)
+
+    monkeypatch.setattr("mmfeat.media.walk.open_content", noted)
+    assert walk(tmp_path, known=before.table).table.equals(before.table)
+    assert opened == ["bad.jpg"]  # what could not be read is tried again
+    picture(tmp_path / "b.png", 7, 5)
+    os.utime(tmp_path / "c.png", ns=(1, 1))
+    picture(tmp_path / "e.png")
+    opened.clear()
+    again = walk(tmp_path, known=before.table)
+    assert sorted(opened) == ["b.png", "bad.jpg", "c.png", "e.png"]
+    assert again.table.equals(walk(tmp_path).table)
+    opened.clear()
+    walk(tmp_path, known=before.table, pages="all")
+    assert len(opened) == 6

@@ -15,6 +15,7 @@ import mmfeat
 from mmfeat.errors import BusyError, DataError, MismatchError, UsageError
 from mmfeat.indexes import Index, open_index, rollback
 from mmfeat.indexes.item_log import later
+from mmfeat.media.contents import open_content
 from mmfeat.model import Model
 from mmfeat.pipelines import building, updating
 from mmfeat.pipelines.building import alone, build_index
@@ -110,6 +111,29 @@ def test_an_update_touches_only_what_changed(
     assert sum(p.stat().st_size for p in index.rglob("*")) == size
     assert update_index(index, retry=True, model=model).failed == 1
     assert encoded == ["cut.png"]  # the other cannot be told for a picture
+
+
+def test_an_update_opens_only_what_changed(
+    index: Path, folder: Path, tmp_path: Path, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_to_index(index, [write_folder(tmp_path / "more", 3)], model=model)  # its ids begin with more/
+    opened: list[str] = []
+
+    def noted(place: str) -> object:
+        opened.append(place)
+        return open_content(place)
+
+    monkeypatch.setattr("mmfeat.media.walk.open_content", noted)
+    assert update_index(index, model=model).same == 15
+    assert opened == []
+    changed = sorted(path for path in (tmp_path / "more").rglob("*") if path.is_file())[1]
+    picture(changed, 77)
+    for places in ([changed], [changed.parent], ()):
+        opened.clear()
+        os.utime(changed)
+        result = update_index(index, places, model=model)
+        assert opened == [str(changed)]
+    assert (result.changed, result.same, result.deleted) == (0, 15, 0)
 
 
 def test_an_update_writes_as_much_as_changed(folder: Path, tmp_path: Path, model: Model) -> None:
