@@ -49,7 +49,7 @@ State = Any
 Metrics = Mapping[str, Array]
 After = Callable[["Run", Metrics], None]
 
-_ROWS_A_DISPATCH, _MOST_STEPS = 1024, 16  # small batches go to the devices several at a time
+_ROWS_A_DISPATCH = 1024  # what several steps in one program take together at the most
 _INIT, _FINISH = 2**32 - 1, 2**32 - 2  # folds of the key that no step uses
 
 
@@ -85,6 +85,7 @@ class Learner(Protocol):
     hash: ClassVar[bool] = False
     init_rows: ClassVar[int] = 4096
     split: ClassVar[Mapping[str, int]] = {}
+    together: ClassVar[int] = 1
     scratch: ClassVar[tuple[str, ...]] = ()
 
     def init(self, key: Array, x: Any) -> State:
@@ -246,7 +247,7 @@ def train(
                 f"batches of {steps} steps a pass",
                 "use the same data and batch size",
             )
-        k = max(1, min(_MOST_STEPS, _ROWS_A_DISPATCH // batches.rows))
+        k = max(1, min(learner.together, _ROWS_A_DISPATCH // batches.rows))
         if host or learner.full_batch or (after and not together):
             k = 1
         feed = _feed(learner, batches, run.passes, done, mesh, host or k > 1, whole)

@@ -275,6 +275,7 @@ def test_a_wide_state_is_born_where_it_lies(monkeypatch: pytest.MonkeyPatch) -> 
 class Walker(Learner):
     """A state in which every step leaves a trace of its key, its rows and the steps before it."""
 
+    together: ClassVar[int] = 16
     passes: int = 3
     batch: int = 8
 

@@ -61,6 +61,7 @@ class GaussianRbm(Learner):
 
     binary_visible: ClassVar[bool] = False
     binary_hidden: ClassVar[bool] = True
+    together: ClassVar[int] = 16
     scratch: ClassVar[tuple[str, ...]] = ("velocity*", "chains", "passes")
     split: ClassVar[Mapping[str, int]] = {"*weights": 1, "*hidden": 0, "chains": 1}
     hidden: int = 500

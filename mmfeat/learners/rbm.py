@@ -75,6 +75,7 @@ class Rbm(Learner):
     ((4, 3), (4,))
     """
 
+    together: ClassVar[int] = 16
     unit: ClassVar[bool] = True
     binary_visible: ClassVar[bool] = True
     scratch: ClassVar[tuple[str, ...]] = ("velocity*", "chains", "passes")
