@@ -65,6 +65,8 @@ class Learner(Protocol):
     hash:       `encode` gives one float per bit; bit = value > 0.
     init_rows:  how many rows `init` sees at the most.
     split:      patterns of state leaf names -> the axis that may be laid over the mesh axis "model".
+    together:   so many steps of small batches go to the devices in one program, where handing them over costs much of a step.
+                For steps of products alone: convolutions within a loop are several times slower on the CPU.
     scratch:    patterns of state leaf names that only training needs (sums, moments): a saved model leaves them out, as zeros.
 
     Optional: `host_step(key, state, x, weight)` and `host_encode(state, x)`, the same functions on NumPy arrays, used outside
