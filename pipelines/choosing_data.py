@@ -34,7 +34,7 @@ def read_vectors(path: str | os.PathLike[str], metric: str | None = None) -> Giv
     from mmfeat.indexes.segments import as_ids
 
     if not Path(path).is_dir():
-        from mmfeat.pipelines.building_vectors import as_names, as_vectors
+        from mmfeat.pipelines.given_vectors import as_names, as_vectors
 
         vectors = as_vectors(path)
         return Given(vectors, as_ids(as_names(None, len(vectors), Path(path).name)), metric or "l2", Path(path).name)

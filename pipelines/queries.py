@@ -51,7 +51,7 @@ def _many(array: np.ndarray) -> bool:
 
 def _vectors_in(path: Path) -> list[np.ndarray]:
     """The rows of an .npy file: vectors (q, d), or one (d,); codes of bits (uint8) stay as they are."""
-    from mmfeat.pipelines.building_vectors import as_vectors
+    from mmfeat.pipelines.given_vectors import as_vectors
 
     try:
         rows = np.load(path, mmap_mode="r", allow_pickle=False)

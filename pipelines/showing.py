@@ -118,7 +118,7 @@ def _source(model: Model, data: Any, seed: int, report: Report | None) -> Source
         paths = [Path(data)] if isinstance(data, str | os.PathLike) else [Path(one) for one in data]
         if len(paths) > 1:
             raise UsageError("a model of rows is shown one .npy file", f"{len(paths)} paths", "give one")
-        from mmfeat.pipelines.building_vectors import as_vectors
+        from mmfeat.pipelines.given_vectors import as_vectors
 
         data = as_vectors(paths[0])
     source = model.source(data)

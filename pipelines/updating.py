@@ -303,7 +303,7 @@ def add_vectors(
     vectors: an .npy file or an array. ids: a text file with one id a line, or a list; default `name.npy#row=0` and so on.
     """
     from mmfeat.indexes import open_index
-    from mmfeat.pipelines.building_vectors import as_names, as_vectors
+    from mmfeat.pipelines.given_vectors import as_names, as_vectors
 
     values = as_vectors(vectors)
     names = as_names(ids, len(values), "vectors.npy" if isinstance(vectors, np.ndarray) else Path(vectors).name)

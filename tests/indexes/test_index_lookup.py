@@ -78,16 +78,20 @@ def test_dictionaries_come_back_as_text(tmp_path: Path) -> None:
     assert again.parts_at([1]).to_pylist() == [{"id": "b", "label": "dog"}]
 
 
-def test_a_query_by_id_imports_little(tmp_path: Path) -> None:
+@pytest.mark.parametrize("query", ["'b'", "np.ones(1, np.uint8)", "sys.argv[1]"], ids=["id", "code", "file"])
+def test_a_query_by_id_or_vector_imports_little(tmp_path: Path, query: str) -> None:
     """Arrow's functions, its data sets, pandas (which Arrow imports where it is) and masked arrays take 0.05 to 0.4 s."""
     index = create(tmp_path / "x.index", dim=8)
     index.add(["a", "b"], np.array([[0], [1]], np.uint8), pa.table({"label": ["cat", None]}))
+    np.save(tmp_path / "q.npy", np.ones((1, 1), np.uint8))
     code = (
-        "import sys, mmfeat.pipelines.searching as s; "
-        f"print(s.open({str(index.path)!r}).search('b')[0].neighbours[1].label); "
+        "import sys, numpy as np, mmfeat.pipelines.searching as s; "
+        f"print(s.open({str(index.path)!r}).search({query})[0].neighbours[1].label); "
         "names = 'pyarrow.compute', 'pyarrow.dataset', 'pandas', 'dateutil', 'numpy.ma', 'jax', 'scipy', 'PIL'; "
         "print([name for name in names if name in sys.modules])"
     )
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env).stdout
+    told = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "q.npy")], capture_output=True, text=True, check=True, env=env
+    ).stdout
     assert told.split("\n")[:2] == ["cat", "[]"]
