@@ -28,7 +28,8 @@ def fit(
     recipe: Annotated[
         str,
         typer.Argument(
-            help="A recipe (see `mmfeat recipes`), or auto: the one that does best on a sample.", show_default=False
+            help="A recipe (see `mmfeat recipes`), or auto: the one that finds changed pictures of a sample again best.",
+            show_default=False,
         ),
     ],
     data: Data,

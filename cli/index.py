@@ -32,7 +32,8 @@ Recipe = Annotated[
     str | None,
     typer.Option(
         "--recipe",
-        help="What to learn; see `mmfeat recipes`. auto tries several on a sample of the pictures and takes the best. "
+        help="What to learn; see `mmfeat recipes`. auto tries several on a sample and takes the one that finds "
+        "changed pictures again best. "
         "Pictures: image-retrieval unless told. Vectors: kept as they are.",
     ),
 ]

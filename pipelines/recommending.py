@@ -1,8 +1,11 @@
 """Which recipe suits these pictures: each learns from a sample and is checked without labels, and the best is taken.
 
 Recipes are tried with the settings that go with the pictures: small ones (at most `SMALL` px) at their own size, grey ones
-in grey. Contrastive nets are tried on small pictures alone: on photographs they take long, and patches do better. A sample is
-small: what a net could learn from very many pictures it does not show, so name contrastive-codes where there are as many.
+in grey. Contrastive nets are tried on small pictures alone: on photographs they take long, and patches do better.
+
+What is measured is whether a changed picture finds its original, not whether its neighbours are of its kind. Codes that draw
+pictures of a kind together do badly by it: of MNIST's digits contrastive-codes finds 15 % again and pixel-codes 88 %, while by
+labels it is contrastive-codes that is far ahead. Where kinds are wanted, and for very many pictures, name the recipe.
 """
 
 from __future__ import annotations
@@ -63,8 +66,7 @@ def candidates(items: Items, rows: np.ndarray) -> list[Candidate]:
     shape |= {"color": "grey"} if grey else {}
     found = [Candidate("pixel-codes", shape), Candidate("image-retrieval", {}), Candidate("deep-codes", shape)]
     if small:
-        for augment in ("photo", "digits") if grey else ("photo",):
-            found.append(Candidate("contrastive-codes", {**shape, "augment": augment}))
+        found.append(Candidate("contrastive-codes", {**shape, "augment": "digits" if grey else "photo"}))
     return found
 
 
