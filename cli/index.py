@@ -34,7 +34,7 @@ Recipe = Annotated[
         "--recipe",
         help="What to learn; see `mmfeat recipes`. auto tries several on a sample and takes the one that finds "
         "changed pictures again best. "
-        "Pictures: image-retrieval unless told. Vectors: kept as they are.",
+        "Unless told: image-retrieval; contrastive-codes for 2,000 pictures or more of up to 64 px; vectors are kept as they are.",
     ),
 ]
 Type = Annotated[
@@ -92,9 +92,8 @@ def build(
             from mmfeat.model import load
 
             result = build_index(
-                list(data), output, model=load(model) if model else None, recipe=recipe or "image-retrieval",
-                settings=settings, kind=kind, labels=labels, pages=pages, seed=seed, overwrite=overwrite, report=shown,
-                after=_page(html),
+                list(data), output, model=load(model) if model else None, recipe=recipe, settings=settings, kind=kind,
+                labels=labels, pages=pages, seed=seed, overwrite=overwrite, report=shown, after=_page(html),
             )  # fmt: skip
     _end(result, strict)
 

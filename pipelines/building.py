@@ -79,7 +79,7 @@ def build_index(
     path: str | os.PathLike[str],
     *,
     model: Model | None = None,
-    recipe: Any = "image-retrieval",
+    recipe: Any = None,
     settings: dict[str, Any] | None = None,
     kind: str | None = None,
     labels: Any = None,
@@ -91,7 +91,8 @@ def build_index(
 ) -> Build:
     """Index a folder of pictures (or several), learning a model from them unless one is given.
 
-    recipe, settings, pages: as for `mmfeat.fit`. labels: a file of labels; sub-folders otherwise.
+    recipe, settings, pages: as for `mmfeat.fit`; without a recipe `recommending.usual_recipe` names it. labels: a file of labels;
+    sub-folders otherwise.
     kind: the type of the index (`mmfeat.indexes.kinds`), flat unless told; "auto": see `index_types`.
     after: called with (index, items, complete) whenever a segment has been added, and at the end.
     """
@@ -162,7 +163,8 @@ def _begin(
     check_free(path, overwrite=True)
     model = wanted.model
     if model is None:
-        job = prepare(wanted.recipe, items, settings=wanted.settings, report=report, seed=wanted.seed)
+        recipe, settings = _recipe(wanted, items, report)
+        job = prepare(recipe, items, settings=settings, report=report, seed=wanted.seed)
         check_type(wanted.kind, job.chain.hash)
         model = fit_job(job, seed=wanted.seed, report=report)
     check_type(wanted.kind, model.hash)
@@ -172,6 +174,16 @@ def _begin(
         saved = model.save(Path(folder) / "model")
         index.attach({"model": saved, "build.json": canonical_json({"complete": False})})
     return index, model
+
+
+def _recipe(wanted: _Wanted, items: Items, report: Report | None) -> tuple[Any, dict[str, Any] | None]:
+    """The recipe and its settings: those that are wanted, or the usual ones for such pictures."""
+    from mmfeat.pipelines.recommending import usual_recipe
+
+    if wanted.recipe is not None:
+        return wanted.recipe, wanted.settings
+    usual = usual_recipe(items, wanted.seed, report)
+    return usual.recipe, {**usual.settings, **(wanted.settings or {})}
 
 
 def _go_on(index: Index, info: dict[str, Any], wanted: _Wanted) -> tuple[Index, Model]:

@@ -25,9 +25,21 @@ if TYPE_CHECKING:
     from mmfeat.media.items import Items
     from mmfeat.stages import Report
 
-__all__ = ["SMALL", "Candidate", "Trial", "best", "candidates", "choose_recipe", "describe_trials", "try_recipes"]
+__all__ = [
+    "MANY",
+    "SMALL",
+    "Candidate",
+    "Trial",
+    "best",
+    "candidates",
+    "choose_recipe",
+    "describe_trials",
+    "try_recipes",
+    "usual_recipe",
+]
 
 SMALL = 64  # px of the larger side up to which pictures are small
+MANY = 2000  # small pictures from which a net learns enough
 _ALIKE = 0.01  # shares of changed pictures that are no different on a few hundred of them
 _GREY = 2  # of 255: channels of a grey picture differ by no more, JPEG's rounding included
 _LOOKED_AT = 64  # pictures, to see whether all are grey
@@ -150,6 +162,20 @@ def describe_trials(trials: Sequence[Trial]) -> list[str]:
         numbers = f"{trial.rank1:>11.1%} {top10:>12} {trial.dead:>9} {trial.seconds:>8.0f}"
         lines.append(f"{name:<18} {numbers}  {settings}".rstrip())
     return lines
+
+
+def usual_recipe(items: Items, seed: int = 0, report: Report | None = None) -> Candidate:
+    """What is learned unless told: `MANY` small pictures or more get a contrastive net, others patches.
+
+    That is what did best by labels on digits and on small photographs, and on large photographs (docs/which-learner.md).
+    report: a `Progress` says so where it is not the usual.
+    """
+    rows = np.sort(np.random.default_rng(seed).permutation(items.images)[:1000])
+    if len(items.images) < MANY or np.median(_larger_sides(items, rows)) > SMALL:
+        return Candidate("image-retrieval", {})
+    *_, chosen = candidates(items, rows)  # of grey pictures: changes of shape alone, nothing mirrored
+    tell(report, [f"{len(items.images):,} small pictures: {chosen} is learned; name another with --recipe"])
+    return chosen
 
 
 def choose_recipe(items: Items, count: int = 1000, seed: int = 0, report: Report | None = None) -> Candidate:

@@ -23,9 +23,20 @@ from mmfeat.pipelines.recommending import (
     choose_recipe,
     describe_trials,
     try_recipes,
+    usual_recipe,
 )
 
 COARSE, FINE = Candidate("pixel-codes", {"side": 2, "bits": 2}), Candidate("pixel-codes", {"side": 12, "bits": 48})
+
+
+class Told:
+    """A report that keeps what is said."""
+
+    def __init__(self, told: list[str]) -> None:
+        self.say = told.append
+
+    def __call__(self, what: str, done: int, total: int, metrics: Any) -> None:
+        pass
 
 
 def digits(folder: Path, count: int, side: int, channels: int = 1) -> Items:
@@ -59,6 +70,25 @@ def test_colours_and_large_pictures(tmp_path: Path) -> None:
         grey = Image.open(photos.path_of(number)).convert("L").convert("RGB")
         grey.save(tmp_path / "grey" / f"{number}.jpg")
     assert found(walk(tmp_path / "grey"))["pixel-codes"] == {"color": "grey"}
+
+
+def test_many_small_pictures_get_a_net_and_all_others_patches(tmp_path: Path) -> None:
+    assert usual_recipe(digits(tmp_path, 1999, 6)) == Candidate("image-retrieval", {})
+    many = digits(tmp_path, 2000, 6)
+    told: list[str] = []
+    assert usual_recipe(many, report=Told(told)) == Candidate(
+        "contrastive-codes", {"side": 10, "color": "grey", "augment": "digits"}
+    )
+    assert "contrastive-codes" in told[0]
+    assert usual_recipe(digits(tmp_path, 2000, 6, 3)).settings == {"side": 10, "augment": "photo"}
+    assert usual_recipe(digits(tmp_path, 2000, 61)) == Candidate("image-retrieval", {})  # 65 px wide
+
+
+def test_a_build_without_a_recipe_learns_the_usual_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mmfeat.pipelines.recommending.usual_recipe", lambda *given: COARSE)
+    items = digits(tmp_path, 40, 12)
+    built = building.build_index(items, tmp_path / "index", settings={"bits": 3})
+    assert built.check["bits"] == 3  # a setting that is given stands above the usual ones
 
 
 def test_what_finds_more_is_chosen_and_what_cannot_be_tried_is_said(tmp_path: Path) -> None:
