@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mmfeat import registry
 from mmfeat.errors import DataError, UsageError
 from mmfeat.evaluate.rows import Finding, from_json
 from mmfeat.pipelines import datasets, reproducing
@@ -133,3 +134,35 @@ def test_pca_leaves_what_the_paper_prints(data_folder: Path) -> None:
     measured = {row.row: row.measured for row in rows}
     assert measured["PCA-30"] == pytest.approx(13.87, abs=0.005)
     assert measured["PCA-2"] == pytest.approx(43.64, abs=0.01)
+
+
+def test_the_page_in_the_docs_is_written_from_the_rows() -> None:
+    docs = Path(__file__).resolve().parents[2] / "docs"
+    held = [from_json(file.read_text(encoding="utf-8")) for file in sorted((docs / "reproductions").glob("*.json"))]
+    assert reproducing.page(held) == (docs / "REPRODUCTIONS.md").read_text(encoding="utf-8")
+    names = {rows[0].experiment for rows in held}
+    assert names <= {registry.hyphens(name) for name in registry.reproductions()}
+
+
+def test_the_shallow_codes_are_those_of_another_program() -> None:
+    """mAP@all and @1000 of MNIST, measured once by a plain script with its own ITQ, spectral hashing and ranking."""
+    known = {
+        ("PCAH", 32): (0.245, 0.634),
+        ("PCA-RR", 32): (0.364, 0.698),
+        ("SH", 32): (0.263, 0.647),
+        ("ITQ", 32): (0.430, 0.750),
+        ("PCAH", 64): (0.212, 0.618),
+        ("PCA-RR", 64): (0.382, 0.735),
+        ("SH", 64): (0.249, 0.656),
+        ("ITQ", 64): (0.453, 0.791),
+    }
+    docs = Path(__file__).resolve().parents[2] / "docs"
+    rows = from_json((docs / "reproductions" / "hashing-mnist.json").read_text(encoding="utf-8"))
+    found = {(row.row, row.metric): row.measured for row in rows}
+    for (coder, bits), values in known.items():
+        for metric, value in zip(("mAP@all", "mAP@1000"), values, strict=True):
+            assert found[f"pixels + {coder}, {bits} bits", metric] == pytest.approx(value, abs=0.025), (
+                coder,
+                bits,
+                metric,
+            )
