@@ -169,12 +169,13 @@ def rollback(
 ) -> None:
     """Go back to an earlier generation.
 
-    To the one before, to any that is kept, or to the newest whole one where the index is damaged.
+    To the last finished one before, to any that is kept, or to the newest whole one where the index is damaged.
     The state of that generation becomes a new one, so that a rollback can itself be taken back with --to.
     """
     from mmfeat.indexes import rollback as go_back
+    from mmfeat.pipelines.building import was_finished
 
-    held = go_back(index, to)
+    held = go_back(index, to, lambda manifest: was_finished(index, manifest))
     restored = held.snapshot.manifest.restores
     typer.echo(f"{index}: generation {held.generation} equals generation {restored}; {len(held):,} indexed")
 

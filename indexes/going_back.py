@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from mmfeat.errors import DamagedError, UsageError
@@ -21,11 +22,15 @@ from mmfeat.indexes.verify import find_damage
 __all__ = ["newest_whole", "rollback"]
 
 
-def rollback(path: str | os.PathLike[str], to: int | None = None) -> Index:
+def rollback(
+    path: str | os.PathLike[str], to: int | None = None, accept: Callable[[Manifest], bool] = lambda manifest: True
+) -> Index:
     """Make the state of an older generation hold again, as a new generation; returns the index, open.
 
     to: the number of a kept generation. Without it: the last one before what holds now; after a rollback the one before
     that, and so on. Where what holds is damaged, the newest one that is not. Every byte of it is read first.
+    accept: which generations come into question without `to`; one in which nothing is alive never does, while what holds has
+    something in it (an index begins empty).
 
     UsageError: no such generation, or not an index. DamagedError: it is damaged, or all are. BusyError.
     """
@@ -39,7 +44,7 @@ def rollback(path: str | os.PathLike[str], to: int | None = None) -> Index:
         if to is not None and not links:
             kept = ", ".join(str(link.generation) for link in walk_back(root, current))
             raise UsageError("a rollback goes to a generation that is kept", f"{to}, not {kept}", "choose one of these")
-        target = _named(root, links[0]) if to is not None else _last_sound(root, current, links)
+        target = _named(root, links[0]) if to is not None else _last_sound(root, current, links, accept)
         _switch(root, current, target)
     return open_index(root)
 
@@ -77,11 +82,19 @@ def _named(root: Path, link: Link) -> Manifest:
     return link.manifest
 
 
-def _last_sound(root: Path, current: Current | None, links: list[Link]) -> Manifest:
+def _last_sound(root: Path, current: Current | None, links: list[Link], accept: Callable[[Manifest], bool]) -> Manifest:
     """The newest generation in which every byte is as it was written, before what holds if that is whole itself."""
     holds = next((link.manifest for link in links if current and link.generation == current.generation), None)
     if holds and not find_damage(root, holds.pieces()):
         found = [link for link in links if link.generation < (holds.restores or holds.generation)]
+        kept = [link for link in found if link.manifest is None or _of_use(link.manifest, holds, accept)]
+        if found and not kept:
+            raise UsageError(
+                "a rollback goes to a finished generation",
+                f"{', '.join(str(link.generation) for link in found[:5])} are from when the index was made",
+                "leave it as it is, or name one with --to",
+            )
+        found = kept
     else:
         found = [link for link in links if holds is None or link.generation != holds.generation]
     for link in found:
@@ -94,6 +107,11 @@ def _last_sound(root: Path, current: Current | None, links: list[Link]) -> Manif
             "`mmfeat index verify` lists it; restore these files from a copy, or build the index again",
         )
     raise UsageError("a rollback goes to an earlier generation", "none is kept", "build the index again")
+
+
+def _of_use(manifest: Manifest, holds: Manifest, accept: Callable[[Manifest], bool]) -> bool:
+    """Whether somebody who names no generation may mean this one."""
+    return (manifest.rows > manifest.dead or holds.rows == holds.dead) and accept(manifest)
 
 
 def _switch(root: Path, current: Current | None, target: Manifest) -> None:

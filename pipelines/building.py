@@ -30,13 +30,14 @@ from mmfeat.pipelines.index_types import MEASURED, check_type, type_of_bits, typ
 from mmfeat.pipelines.origins import described
 
 if TYPE_CHECKING:
+    from mmfeat.indexes.manifest import Manifest
     from mmfeat.indexes.store import Index
     from mmfeat.media.items import Items
     from mmfeat.model import Model
     from mmfeat.pipelines.extracting import Encoded
     from mmfeat.stages import Report
 
-__all__ = ["Build", "alone", "build_index", "chunks", "is_empty"]
+__all__ = ["Build", "alone", "build_index", "chunks", "is_empty", "was_finished"]
 
 FIRST, LARGEST, SAMPLE = 500, 65_536, 2_000
 
@@ -184,6 +185,12 @@ def _recipe(wanted: _Wanted, items: Items, report: Report | None) -> tuple[Any, 
         return wanted.recipe, wanted.settings
     usual = usual_recipe(items, wanted.seed, report)
     return usual.recipe, {**usual.settings, **(wanted.settings or {})}
+
+
+def was_finished(root: Path, manifest: Manifest) -> bool:
+    """Whether a generation of an index is no step of a build that was still going on."""
+    piece = manifest.extras.get("build.json")
+    return piece is None or bool(json.loads((root / piece.path).read_bytes())["complete"])
 
 
 def _go_on(index: Index, info: dict[str, Any], wanted: _Wanted) -> tuple[Index, Model]:

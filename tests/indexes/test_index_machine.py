@@ -118,11 +118,15 @@ class Machine(RuleBasedStateMachine):
     @rule()
     def roll_back_one_step(self) -> None:
         held = max(self.states)
-        before = self.equals.get(held, held) - 1
-        if before not in self.states:
+        earlier = [number for number in self.states if number < self.equals.get(held, held)]
+        useful = [
+            number for number in earlier if self.states[number] or not self.states[held]
+        ]  # never to what was empty
+        if not useful:
             with pytest.raises(UsageError):
                 rollback(self.path)
             return
+        before = max(useful)
         self.index = rollback(self.path)
         self.become(self.states[before])
         self.equals[held + 1] = self.equals.get(before, before)

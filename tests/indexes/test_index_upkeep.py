@@ -110,6 +110,22 @@ def test_a_rollback_is_a_generation_that_equals_an_older_one(tmp_path: Path) -> 
         rollback(tmp_path)
 
 
+def test_no_rollback_ends_where_the_index_was_being_made(tmp_path: Path) -> None:
+    """An index begins empty: nobody who names no generation means that one."""
+    index = make(tmp_path / "x.index")
+    before = state(index.path)[1:]
+    refuse = lambda manifest: manifest.generation > 2  # noqa: E731 - as a build says it of its steps
+    rollback(index.path, accept=refuse)  # 3
+    with pytest.raises(UsageError, match="2, 1 are from when the index was made"):
+        rollback(index.path, accept=refuse)
+    rollback(index.path, accept=lambda manifest: True)  # 2, which holds something
+    with pytest.raises(UsageError, match="1 are from when the index was made"):
+        rollback(index.path)
+    assert len(rollback(index.path, 1)) == 0  # it can still be named
+    rollback(index.path, 4)
+    assert state(index.path)[1:] == before
+
+
 def harm(path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 16
