@@ -91,7 +91,7 @@ def _last_sound(root: Path, current: Current | None, links: list[Link], accept: 
         if found and not kept:
             raise UsageError(
                 "a rollback goes to a finished generation",
-                f"{', '.join(str(link.generation) for link in found[:5])} are from when the index was made",
+                f"only steps of making the index: {', '.join(str(link.generation) for link in found[:5])}",
                 "leave it as it is, or name one with --to",
             )
         found = kept

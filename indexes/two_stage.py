@@ -68,6 +68,12 @@ class TwoStage:
                 "every query has a short and a long code", f"{len(short)} and {len(asked)}", "encode both alike"
             )
         allow = self.partner >= 0
+        if len(self.short) and not allow.any():
+            raise UsageError(
+                "two stages search two indexes of the same items",
+                "no id that both hold",
+                "name an index of the same files",
+            )
         nearest = self.short.search(short, k if radius is not None else count, allow=allow, where=where)
         ball = None if radius is None else self.short.within(short, radius, allow=allow, where=where)
         found = []

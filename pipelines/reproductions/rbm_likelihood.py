@@ -36,7 +36,7 @@ class RbmLikelihood:
     the exact log Z. Last, the squared error of a 784-500 machine, pixels in [0, 1], by the rule of Science 2006's released code:
     hidden units drawn, over the last pass of the training digits; and of test digits through hidden means.
 
-    Cost: 3 minutes on two cores. Command: mmfeat reproduce rbm-likelihood
+    Cost: four to seven minutes on two cores. Command: mmfeat reproduce rbm-likelihood
     """
 
     hidden: int = 20

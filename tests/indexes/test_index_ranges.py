@@ -113,3 +113,11 @@ def test_two_stages_rank_the_candidates_of_the_first(radius: int | None, tmp_pat
         assert long.ids_at(hits.row[i]) == [f"n{j}" for j in ranked]
     with pytest.raises(UsageError, match="a short and a long code"):
         TwoStage(short, long).search(asked, vectors[:3])
+
+
+def test_two_stages_of_other_items_are_refused(tmp_path: Path) -> None:
+    codes = np.arange(6, dtype=np.uint8).reshape(3, 2)
+    one = filled(tmp_path / "one", codes, 16)
+    other = filled(tmp_path / "other", codes, 16, names=["x", "y", "z"])
+    with pytest.raises(UsageError, match="no id that both hold"):
+        TwoStage(one, other).search(codes[:1], codes[:1], 2)
