@@ -12,9 +12,9 @@ from pathlib import Path
 
 os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")  # one core for ours, as the rivals have
 
-import numpy as np  # noqa: E402 - after the setting
-from measuring import Row, missing  # noqa: E402
-from pictures import real_or_made  # noqa: E402
+import numpy as np
+from measuring import Row, missing
+from pictures import real_or_made
 
 _PICTURES, _SIDE = 64, 300
 
