@@ -21,23 +21,39 @@ __version__ = "0.1.0"
 _HOME = {
     "Chain": "mmfeat.chain",
     "Images": "mmfeat.arrays",
+    "Join": "mmfeat.chain",
     "Locals": "mmfeat.arrays",
     "MmfeatError": "mmfeat.errors",
     "Model": "mmfeat.model",
-    "Pool": "mmfeat.chain",
+    "Normalise": "mmfeat.pool",
+    "Pool": "mmfeat.pool",
     "fit": "mmfeat.pipelines.fitting",
     "load": "mmfeat.model",
     "open": "mmfeat.pipelines.searching",
 }
-__all__ = ["Chain", "Images", "Locals", "MmfeatError", "Model", "Pool", "__version__", "fit", "load", "open"]
+__all__ = [
+    "Chain",
+    "Images",
+    "Join",
+    "Locals",
+    "MmfeatError",
+    "Model",
+    "Normalise",
+    "Pool",
+    "__version__",
+    "fit",
+    "load",
+    "open",
+]
 
 if TYPE_CHECKING:
     from mmfeat.arrays import Images, Locals
-    from mmfeat.chain import Chain, Pool
+    from mmfeat.chain import Chain, Join
     from mmfeat.errors import MmfeatError
     from mmfeat.model import Model, load
     from mmfeat.pipelines.fitting import fit
     from mmfeat.pipelines.searching import open
+    from mmfeat.pool import Normalise, Pool
 
 
 def __getattr__(name: str) -> Any:

@@ -1,33 +1,26 @@
-"""Chains: descriptors, pools and learners one after another, and the program that encodes with them.
+"""Chains: descriptors, pools and learners one after another; joins: chains side by side.
 
     Images -> descriptor -> Locals -> learners row by row -> Pool or a learner of whole Locals -> rows -> learners -> features
 
 A stage is a fixed map (a frozen dataclass called as `stage(x)`: descriptors and `Pool`; one that has `check(images)` sees every
 batch on the host first, and may refuse it) or a learner. The states of a chain are a
-tuple with one entry per stage, () for a fixed map.
+tuple with one entry per stage, () for a fixed map. A `Join` is a stage whose state is a tuple of the states of its branches.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
-from itertools import groupby
-from typing import Any, NamedTuple
+from typing import Any, ClassVar
 
-import jax
 import jax.numpy as jnp
-import numpy as np
-from jax.sharding import Mesh
 
 from mmfeat.arrays import Images, Locals
 from mmfeat.errors import SettingsError, ShapeError
-from mmfeat.learner import rows_of, use_host
-from mmfeat.mesh import default_mesh, on_host, own_mesh, put_batch, state_shardings
 
-__all__ = ["Chain", "Encoder", "Packed", "Pool", "apply_stage", "is_fixed"]
+__all__ = ["Chain", "Join", "apply_stage", "is_fixed", "needs_of", "takes_images"]
 
 Array = Any
-_EXACT = jax.lax.Precision.HIGHEST  # accelerators would otherwise round the products to 10 bits
 
 
 def is_fixed(stage: Any) -> bool:
@@ -64,7 +57,9 @@ class Chain:
             raise SettingsError("fit_rows is at least 1, or None for all rows", f"{fit_rows}", "give a positive number")
         for stage in flat:
             if not (is_fixed(stage) or hasattr(stage, "encode")):
-                raise SettingsError("a stage is a descriptor, a pool or a learner", repr(stage), "see `mmfeat recipes`")
+                raise SettingsError(
+                    "a stage is a descriptor, a pool, a Join or a learner", repr(stage), "see `mmfeat recipes`"
+                )
         object.__setattr__(self, "stages", flat)
         object.__setattr__(self, "fit_rows", fit_rows)
 
@@ -75,75 +70,92 @@ class Chain:
 
 
 @dataclass(frozen=True)
-class Pool:
-    """Joins the locals of an item into one row: sum, mean or max over regions of a pyramid (or over the whole item).
+class Join:
+    """Branches side by side: each gets the same input, and their rows are joined, one after another, into one.
 
-    z_r = pool over the locals l of region r of values_l;   output (B, R * d), the regions one after another.
+    branches: chains, or single stages; two or more. Each is fitted by itself, in this order, as if it stood alone at this place
+        (with its own `fit_rows`). All give rows, or all give Locals of one grid: then the values of each place are joined, and
+        a place counts if it does in every branch.
+    weights: what each branch is multiplied by; () is 1 for all. End branches in `Normalise()` or `Scale()`, so that none
+        drowns the others.
 
-    regions: pyramid levels as (rows, columns) of a grid; (1, 1) is the whole item. For frames and cuboids the first
-        coordinate of `where` (time, as a share of the item's last) is cut into `columns`, and for cuboids the second
-        (x) into `rows`.
-    kind: "max" (of signed values), "mean" or "sum". An empty region gives 0.
+    The state is a tuple with the states of each branch.
+
+    >>> from mmfeat.learners.lsh import Lsh
+    >>> Join(Lsh(bits=16), Lsh(bits=8)).branches[1].stages
+    (Lsh(bits=8, orthogonal=False),)
     """
 
-    regions: tuple[tuple[int, int], ...] = ((1, 1),)
-    kind: str = "mean"
+    branches: tuple[Any, ...]
+    weights: tuple[float, ...] = ()
+    locals: ClassVar[bool] = True  # its branches decide what they do with Locals
+    needs: ClassVar[tuple[str, ...]] = ("x",)
 
-    def __post_init__(self) -> None:
-        if self.kind not in ("max", "mean", "sum"):
-            raise SettingsError('Pool.kind is "max", "mean" or "sum"', repr(self.kind), "use one of these")
+    def __init__(self, *branches: Any, weights: tuple[float, ...] = (), **named: Any) -> None:
+        """`Join(a, b)`; also `Join(branches=(a, b))`, as its JSON says it."""
+        given = branches or tuple(named.pop("branches", ()))
+        if len(given) == 1 and isinstance(given[0], tuple):
+            given = given[0]
+        if named or len(given) < 2 or len(weights) not in (0, len(given)):
+            raise SettingsError(
+                "a Join has two branches or more, and one weight for each or none",
+                f"{len(given)} branches, {len(weights)} weights, {sorted(named)}",
+                "add a branch, or leave the Join out",
+            )
+        object.__setattr__(self, "branches", tuple(b if isinstance(b, Chain) else Chain(b) for b in given))
+        object.__setattr__(self, "weights", tuple(weights))
 
-    def __call__(self, x: Locals) -> Array:
-        """Locals (B, L, d) to rows (B, R * d) float32."""
-        if not isinstance(x, Locals):
-            raise ShapeError("Pool joins Locals", type(x).__name__, "put a descriptor before it")
-        parts = []
-        for rows, columns in self.regions:
-            cell = self._cell(x, rows, columns)
-            for number in range(rows * columns):
-                parts.append(self._join(x.values, jnp.where(cell == number, x.weight, 0.0)))
-        return jnp.concatenate(parts, axis=-1)
+    @property
+    def hash(self) -> bool:
+        """Whether all branches end in bits."""
+        return all(branch.hash for branch in self.branches)
 
-    @staticmethod
-    def _cell(x: Locals, rows: int, columns: int) -> Array:
-        share = x.where[..., 0]
-        if x.where.shape[-1] != 2:  # seconds
-            last = jnp.where(x.weight > 0, share, 0.0).max(axis=1, keepdims=True)
-            share = share / jnp.where(last > 0, last, 1.0)
-        across = jnp.clip((share * columns).astype(jnp.int32), 0, columns - 1)
-        if x.where.shape[-1] < 2:
-            return across
-        down = jnp.clip((x.where[..., 1] * rows).astype(jnp.int32), 0, rows - 1)
-        return down * columns + across
+    def encode(self, state: tuple[tuple[Any, ...], ...], x: Any) -> Any:
+        """Images, Locals or rows through every branch, joined: rows (n, Σ k) or Locals (B, L, Σ d)."""
+        outs = []
+        for branch, states in zip(self.branches, state, strict=True):
+            out = x
+            for stage, one in zip(branch.stages, states, strict=True):
+                out = apply_stage(stage, one, out)
+            outs.append(out)
+        return self.joined(outs)
 
-    def _join(self, values: Array, weight: Array) -> Array:
-        if self.kind == "max":
-            high = jnp.where(weight[..., None] > 0, values, -jnp.inf).max(axis=1)
-            return jnp.where((weight > 0).any(axis=1)[:, None], high, 0.0)
-        total = jnp.einsum("bld,bl->bd", values, weight, precision=_EXACT)
-        if self.kind == "sum":
-            return total
-        return total / jnp.maximum(weight.sum(axis=1), 1.0)[:, None]
+    def joined(self, outs: Sequence[Any]) -> Any:
+        """What the branches gave, as one."""
+        kinds = {type(out).__name__ if isinstance(out, Locals | Images) else "rows" for out in outs}
+        if kinds == {"Locals"} and len({out.values.shape[:2] for out in outs}) == 1:
+            weight = outs[0].weight
+            for out in outs[1:]:
+                weight = weight * jnp.where(jnp.asarray(out.weight) > 0, jnp.float32(1), jnp.float32(0))
+            values = self._weighted([out.values for out in outs])
+            return Locals(jnp.concatenate(values, axis=-1), outs[0].where, weight)
+        if kinds != {"rows"}:
+            raise ShapeError(
+                "branches of a Join all give rows, or all Locals of one grid",
+                ", ".join(f"{out.values.shape[:2]} Locals" if isinstance(out, Locals) else "rows" for out in outs),
+                "end the branches with Pool(), or set the descriptors to one size and step",
+            )
+        return jnp.concatenate(self._weighted([out.reshape(out.shape[0], -1) for out in outs]), axis=-1)
 
-
-class _AffineState(NamedTuple):
-    """mean (d,), matrix (d, k) and offset (k,)."""
-
-    mean: Array
-    matrix: Array
-    offset: Array
+    def _weighted(self, parts: Sequence[Array]) -> list[Array]:
+        parts = [jnp.asarray(part, jnp.float32) for part in parts]
+        return [part * jnp.float32(w) for part, w in zip(parts, self.weights, strict=True)] if self.weights else parts
 
 
-@dataclass(frozen=True)
-class _Affine:
-    """Neighbouring affine stages folded into one: (x - mean) @ matrix + offset (a large mean would cost digits afterwards)."""
+def needs_of(chain: Chain) -> set[str]:
+    """What the learners of a chain need, those of its branches too: "x", and "y" where one learns from labels."""
+    found: set[str] = set()
+    for stage in chain.stages:
+        inside = [needs_of(branch) for branch in stage.branches] if isinstance(stage, Join) else []
+        found = found.union(getattr(stage, "needs", ()), *inside)
+    return found
 
-    hash: bool = False
-    locals: bool = False
 
-    def encode(self, state: _AffineState, x: Array) -> Array:
-        """Rows (n, d) to (n, k)."""
-        return jnp.matmul(rows_of(x) - state.mean[None, :], state.matrix, precision=_EXACT) + state.offset[None, :]
+def takes_images(stage: Any) -> bool:
+    """Whether a chain that begins with this stage may be given pictures: a descriptor, or a Join with one."""
+    if isinstance(stage, Join):
+        return any(takes_images(branch.stages[0]) for branch in stage.branches)
+    return is_fixed(stage)
 
 
 def apply_stage(stage: Any, state: Any, x: Any, encode: str = "encode") -> Any:
@@ -155,103 +167,8 @@ def apply_stage(stage: Any, state: Any, x: Any, encode: str = "encode") -> Any:
         items, count = x.values.shape[:2]
         rows = function(state, x.values.reshape(items * count, *x.values.shape[2:]))
         return x._replace(values=rows.reshape(items, count, *rows.shape[1:]))
-    if isinstance(x, Images):
+    if isinstance(x, Images) and not isinstance(stage, Join):
         raise ShapeError(
             f"{type(stage).__name__} learns from rows", "pictures", "put a descriptor such as Pixels() before it"
         )
     return function(state, x)
-
-
-@partial(jax.jit, static_argnums=0)
-def _run(stages: tuple[Any, ...], states: tuple[Any, ...], x: Any) -> Any:
-    for stage, state in zip(stages, states, strict=True):
-        x = apply_stage(stage, state, x)
-    return x
-
-
-def _fold(stages: tuple[Any, ...], states: tuple[Any, ...]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-    """Neighbours that are affine become one product where it is no more work than theirs, multiplied out in float64."""
-    out: list[tuple[Any, Any]] = []
-    for stage, state in zip(stages, states, strict=True):
-        folded = _join(*out[-1], stage, state) if out else None
-        out = [*out[:-1], folded] if folded is not None else [*out, (stage, state)]
-    return tuple(stage for stage, _ in out), tuple(state for _, state in out)
-
-
-def _join(first: Any, first_state: Any, stage: Any, state: Any) -> tuple[_Affine, _AffineState] | None:
-    """((x - m1) A1 + b1 - m2) A2 = (x - m1) (A1 A2) + (b1 - m2) A2; None where a stage is not affine, or the work would grow."""
-    if not hasattr(stage, "affine") or not (isinstance(first, _Affine) or hasattr(first, "affine")):
-        return None
-    mean, a1, *b1 = first_state if isinstance(first, _Affine) else first.affine(first_state)
-    m2, a2 = (np.asarray(part, np.float64) for part in stage.affine(state))
-    if a1.shape[0] * a2.shape[1] > a1.shape[0] * a1.shape[1] + a2.size:
-        return None
-    matrix = np.asarray(a1, np.float64) @ a2
-    offset = ((b1[0] if b1 else 0.0) - m2) @ a2
-    return _Affine(hash=stage.hash), _AffineState(
-        np.asarray(mean, np.float32), matrix.astype(np.float32), offset.astype(np.float32)
-    )
-
-
-class Packed(NamedTuple):
-    """Codes (n, ceil(bits / 8)) uint8, laid out as `mmfeat.arrays.pack_bits` does, and finite (n,): whether every value was."""
-
-    codes: Array
-    finite: Array
-
-
-@dataclass(frozen=True)
-class _Pack:
-    """Float codes (n, bits) to packed bits where they are computed, so that 32 times fewer bytes come back."""
-
-    def __call__(self, x: Array) -> Packed:
-        padded = jnp.pad(x > 0, ((0, 0), (0, -x.shape[1] % 8))).reshape(x.shape[0], -1, 8)
-        powers = jnp.left_shift(jnp.uint8(1), jnp.arange(8, dtype=jnp.uint8))
-        codes = jnp.where(padded, powers[None, None, :], jnp.uint8(0)).sum(axis=2, dtype=jnp.uint8)
-        return Packed(codes, jnp.isfinite(x).all(axis=1))
-
-
-class Encoder:
-    """Encodes padded batches with a fitted chain: one compiled program per run of stages, NumPy paths in between.
-
-    Of several processes each encodes by itself, on its own devices.
-
-    packed: give `Packed` bits instead of one float per bit.
-    host: the names of the stages whose NumPy path runs.
-    """
-
-    def __init__(
-        self, stages: tuple[Any, ...], states: tuple[Any, ...], mesh: Mesh | None = None, packed: bool = False
-    ) -> None:
-        self.mesh = own_mesh(mesh or default_mesh())
-        stages, states = _fold(stages, states)
-        if packed:
-            stages, states = (*stages, _Pack()), (*states, ())
-        on_numpy = [not is_fixed(stage) and use_host(stage, "host_encode", self.mesh) for stage in stages]
-        self.host = tuple(type(stage).__name__ for stage, host in zip(stages, on_numpy, strict=True) if host)
-        self.parts: list[tuple[bool, tuple[Any, ...], tuple[Any, ...]]] = []
-        for host, numbers in groupby(range(len(stages)), key=lambda i: on_numpy[i]):
-            some = list(numbers)
-            part = tuple(states[i] for i in some)
-            laid = on_host(part) if host else tuple(self._on_devices(stages[i], states[i]) for i in some)
-            self.parts.append((host, tuple(stages[i] for i in some), laid))
-
-    def _on_devices(self, stage: Any, state: Any) -> Any:
-        """The state over the mesh: wide leaves split as in training."""
-        return jax.device_put(state, state_shardings(state, self.mesh, getattr(stage, "split", {})))
-
-    def __call__(self, x: Any) -> Any:
-        """A padded batch (Images, Locals or rows; its rows divide by the devices along "data") to features, still on the device."""
-        first = self.parts[0][1][0] if self.parts else None
-        if first is not None and is_fixed(first) and hasattr(first, "check"):
-            first.check(x)
-        if not self.parts or not self.parts[0][0]:
-            x = put_batch(x, self.mesh)
-        for host, stages, states in self.parts:
-            if host:
-                x = jax.tree.map(np.asarray, x)
-                for stage, state in zip(stages, states, strict=True):
-                    x = apply_stage(stage, state, x, "host_encode")
-            else:
-                x = _run(stages, states, x)
-        return x

@@ -21,7 +21,8 @@ from jax.sharding import Mesh
 
 import mmfeat
 from mmfeat.arrays import Images, Locals
-from mmfeat.chain import Chain, Encoder, is_fixed
+from mmfeat.chain import Chain, Join, takes_images
+from mmfeat.encoder import Encoder
 from mmfeat.errors import DamagedError, DataError, MismatchError, ShapeError, UsageError
 from mmfeat.files import canonical_json, new_folder, read_json, sha256_bytes, write_bytes, write_json
 from mmfeat.log import as_lines, read_log
@@ -77,14 +78,14 @@ class Model:
             return data
         if isinstance(data, Images | Locals | Mapping):
             return self._checked(ArraySource(data))
-        pictures = self.decode is not None and is_fixed(self.chain.stages[0])
+        pictures = self.decode is not None and takes_images(self.chain.stages[0])
         if not pictures:
             return self._checked(ArraySource(np.asarray(data, np.float32)))
         return _pictures(data, self.decode)
 
     def _checked(self, source: ArraySource) -> ArraySource:
         """The source, if its rows have as many values as those the first learner saw: others could be spread silently."""
-        form = self.forms[0]
+        form = self.forms[0] if isinstance(self.forms[0], Mapping) else None
         x = source.x["x"] if isinstance(source.x, Mapping) else source.x
         shape = x.values.shape[2:] if isinstance(x, Locals) else () if isinstance(x, Images) else x.shape[1:]
         if form is not None and np.prod(shape) != np.prod(form["x"][0]):
@@ -240,14 +241,18 @@ def _checked(path: Path, sha256: str) -> bytes:
     return data
 
 
-def _leaves(chain: Chain, states: Sequence[Any]) -> list[tuple[str, np.ndarray, bool]]:
-    """(name, array, whether only training needs it) of every leaf."""
-    found = []
+def _leaves(chain: Chain, states: Sequence[Any], before: str = "") -> list[tuple[str, np.ndarray, bool]]:
+    """(name, array, whether only training needs it) of every leaf; the branches of a Join are numbered like stages."""
+    found: list[tuple[str, np.ndarray, bool]] = []
     for number, (stage, state) in enumerate(zip(chain.stages, states, strict=True)):
+        if isinstance(stage, Join):
+            for which, (branch, some) in enumerate(zip(stage.branches, state, strict=True)):
+                found += _leaves(branch, some, f"{before}{number}.{which}.")
+            continue
         patterns = getattr(stage, "scratch", ())
         for name, leaf in zip(leaf_names(state), jax.tree.leaves(state), strict=True):
             scratch = any(fnmatch.fnmatch(name, pattern) for pattern in patterns)
-            found.append((f"{number}.{name}", leaf, scratch))
+            found.append((f"{before}{number}.{name}", leaf, scratch))
     return found
 
 
@@ -278,6 +283,9 @@ def _states(chain: Chain, forms: Sequence[Any], tensors: Mapping[str, np.ndarray
 
 
 def _shape_of(stage: Any, form: Any) -> Any:
+    if isinstance(stage, Join):
+        pairs = zip(stage.branches, form, strict=True)
+        return tuple(tuple(map(_shape_of, branch.stages, some)) for branch, some in pairs)
     if form is None:
         return ()
     rows = {name: jax.ShapeDtypeStruct((stage.init_rows, *shape), dtype) for name, (shape, dtype) in form.items()}
@@ -285,11 +293,20 @@ def _shape_of(stage: Any, form: Any) -> Any:
 
 
 def _forms_to_json(forms: Sequence[Any]) -> list[Any]:
-    return [form and {name: [list(shape), dtype] for name, (shape, dtype) in form.items()} for form in forms]
+    """A form as a dict, None for a fixed map, a list of lists for the branches of a Join."""
+    return [_forms_to_json(form) if isinstance(form, tuple) else _form_to_json(form) for form in forms]
+
+
+def _form_to_json(form: Any) -> Any:
+    return form and {name: [list(shape), dtype] for name, (shape, dtype) in form.items()}
 
 
 def _forms_from_json(data: Sequence[Any]) -> tuple[Any, ...]:
-    return tuple(form and {name: (tuple(shape), dtype) for name, (shape, dtype) in form.items()} for form in data)
+    return tuple(_forms_from_json(form) if isinstance(form, list) else _form_from_json(form) for form in data)
+
+
+def _form_from_json(form: Any) -> Any:
+    return form and {name: (tuple(shape), dtype) for name, (shape, dtype) in form.items()}
 
 
 def _safetensors(tensors: Mapping[str, np.ndarray]) -> bytes:

@@ -13,7 +13,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from mmfeat.arrays import Images, Locals
-from mmfeat.chain import Chain, apply_stage, is_fixed
+from mmfeat.chain import Chain, Join, apply_stage, is_fixed
 from mmfeat.errors import ShapeError
 from mmfeat.learner import _step, use_host
 from mmfeat.mesh import default_mesh, state_shardings
@@ -65,10 +65,25 @@ def plan_chain(chain: Chain, data: Any, classes: int = 0, mesh: Mesh | None = No
     source = as_source(data)
     rate = matmul_rate()
     flow = _first_shape(source, mesh)
-    items, plans, per_item = len(source), [], 1
+    return _plan_stages(chain, flow, len(source), classes, mesh, rate)[0]
+
+
+def _plan_stages(
+    chain: Chain, flow: Any, items: int, classes: int, mesh: Mesh, rate: float
+) -> tuple[list[StagePlan], Any]:
+    """The plans of a chain's learners, and the shapes of what it gives."""
+    plans: list[StagePlan] = []
     for stage in chain.stages:
         if is_fixed(stage):
             flow = jax.eval_shape(stage, flow)
+            continue
+        if isinstance(stage, Join):
+            outs = []
+            for branch in stage.branches:
+                some, out = _plan_stages(branch, flow, items, classes, mesh, rate)
+                plans += some
+                outs.append(out)
+            flow = jax.eval_shape(stage.joined, outs)
             continue
         if "y" in stage.needs and hasattr(stage, "classes") and classes:
             stage = dataclasses.replace(stage, classes=classes)
@@ -81,7 +96,7 @@ def plan_chain(chain: Chain, data: Any, classes: int = 0, mesh: Mesh | None = No
         state, plan = _plan_stage(stage, flow, rows, mesh, rate)
         plans.append(plan)
         flow = jax.eval_shape(lambda state, x, stage=stage: apply_stage(stage, state, x), state, flow)
-    return plans
+    return plans, flow
 
 
 def _first_shape(source: Source, mesh: Mesh) -> Any:

@@ -29,7 +29,13 @@ _FOLDERS = {
     "recipes": ("mmfeat.pipelines",),
     "reproductions": ("mmfeat.pipelines.reproductions",),
 }
-_OTHERS = {"chain": "mmfeat.chain:Chain", "pool": "mmfeat.chain:Pool", "decode": "mmfeat.media.decode:Decode"}
+_OTHERS = {
+    "chain": "mmfeat.chain:Chain",
+    "decode": "mmfeat.media.decode:Decode",
+    "join": "mmfeat.chain:Join",
+    "normalise": "mmfeat.pool:Normalise",
+    "pool": "mmfeat.pool:Pool",
+}
 
 
 def name_of(cls: type) -> str:

@@ -16,11 +16,13 @@ import numpy as np
 from jax.sharding import Mesh
 
 from mmfeat.arrays import Images, Locals, take_rows
-from mmfeat.chain import Chain, Encoder, Pool, is_fixed
+from mmfeat.chain import Chain, Join, is_fixed, needs_of
+from mmfeat.encoder import Encoder
 from mmfeat.errors import DataError, SettingsError
 from mmfeat.learner import default_batches, fetched, sample, start, train
 from mmfeat.log import PassLog
 from mmfeat.mesh import default_mesh
+from mmfeat.pool import Pool
 from mmfeat.stream import ArraySource, Batch, Batches, Source, Subset, as_source, permutation
 
 __all__ = ["Fitted", "Report", "encode_sizes", "encode_source", "fit_chain"]
@@ -111,47 +113,98 @@ def fit_chain(
     report: called as work proceeds, with what is done and metrics.
     after: called with (stage number, fitted learner, its state) when a learner is done.
     """
+    if chain.fit_rows is None and "y" in needs_of(chain):
+        raise SettingsError(
+            "fit_rows=None streams rows without labels", "a learner that needs y", "give fit_rows a number"
+        )
     mesh = mesh or default_mesh()
-    source = as_source(data)
-    work = _Work(chain, source, labels, seed, mesh, report)
-    stages = list(chain.stages)
-    states: list[Any] = []
-    forms: list[Any] = []
-    log: list[Mapping[str, Any]] = []
-    cache: Any = None
-    last = max((i for i, stage in enumerate(stages) if not is_fixed(stage)), default=-1)
-    for number, stage in enumerate(stages):
-        if is_fixed(stage):
-            keep = cache is not None and not isinstance(stage, Pool) and number < last
-            cache = work.advance(stage, (), cache) if keep else None
-            states.append(())
-            forms.append(None)
-            continue
-        if "y" in stage.needs and hasattr(stage, "classes") and classes:
-            stages[number] = stage = dataclasses.replace(stage, classes=classes)
-        if cache is None:
-            cache = work.gather(tuple(stages[:number]), tuple(states))
-        passes = PassLog(number, type(stage).__name__)
-        state, form = work.train(stage, cache, passes)
-        log += passes.rows
-        states.append(state)
-        forms.append(form)
-        if after:
-            after(number, stage, state)
-        cache = work.advance(stage, state, cache) if not stage.locals and number < last else None
-    return Fitted(Chain(*stages, fit_rows=chain.fit_rows), tuple(states), tuple(forms), tuple(log))
+    work = _Work(as_source(data), labels, classes, seed, mesh, report, after)
+    stages, states, forms, _ = work.fit(chain, (), (), None, False)
+    return Fitted(Chain(*stages, fit_rows=chain.fit_rows), states, forms, tuple(work.log))
 
 
 class _Work:
     """The parts of `fit_chain` that share its arguments. A sample is a dict: x, and whatever else the source's rows carry."""
 
-    def __init__(self, chain: Chain, source: Source, labels: Any, seed: int, mesh: Mesh, report: Report | None) -> None:
-        self.chain, self.source, self.labels, self.seed, self.mesh = chain, source, labels, seed, mesh
+    def __init__(
+        self,
+        source: Source,
+        labels: Any,
+        classes: int,
+        seed: int,
+        mesh: Mesh,
+        report: Report | None,
+        after: Callable[[int, Any, Any], None] | None,
+    ) -> None:
+        self.source, self.labels, self.classes, self.seed, self.mesh = source, labels, classes, seed, mesh
         self.report = report or (lambda what, done, total, metrics: None)
+        self.after = after or (lambda number, stage, state: None)
+        self.log: list[Mapping[str, Any]] = []
 
-    def gather(self, stages: tuple[Any, ...], states: tuple[Any, ...]) -> Any:
-        """The seeded sample on which the next learner trains: rows of the stages' output, as many as `fit_rows`."""
-        limit = self.chain.fit_rows
+    def fit(
+        self,
+        chain: Chain,
+        before: tuple[Any, ...],
+        known: tuple[Any, ...],
+        cache: Any,
+        onward: bool,
+        at: int | None = None,
+    ) -> tuple[tuple[Any, ...], tuple[Any, ...], tuple[Any, ...], Any]:
+        """Fit a chain behind the stages `before`, whose states are `known`: its stages, states, forms and its own sample.
+
+        cache: the sample the stages before gave; None: it is gathered from the source. onward: whether a learner comes after
+        the chain, which wants its sample. at: the place of the stage that this chain is a branch of.
+        """
+        stages, states, forms = list(chain.stages), list[Any](), list[Any]()
+        learns = [not is_fixed(stage) for stage in stages]
+        for number, stage in enumerate(stages):
+            place = at if at is not None else len(before) + number
+            later = onward or any(learns[number + 1 :])
+            form = None
+            here = (*before, *stages[:number]), (*known, *states)
+            if isinstance(stage, Join):
+                stages[number], state, form, cache = self._fit_join(stage, *here, cache, later, place)
+            elif is_fixed(stage):
+                state = ()
+                keep = cache is not None and later and not isinstance(stage, Pool)
+                cache = self.advance(stage, (), cache) if keep else None
+            else:
+                if "y" in stage.needs and hasattr(stage, "classes") and self.classes:
+                    stages[number] = stage = dataclasses.replace(stage, classes=self.classes)
+                if cache is None:
+                    cache = self.gather(*here, chain.fit_rows)
+                passes = PassLog(place, type(stage).__name__)
+                state, form = self.train(stage, cache, passes)
+                self.log += passes.rows
+                cache = self.advance(stage, state, cache) if not stage.locals and later else None
+            states.append(state)
+            forms.append(form)
+            if at is None and learns[number]:
+                self.after(number, stages[number], state)
+        return tuple(stages), tuple(states), tuple(forms), cache
+
+    def _fit_join(
+        self, join: Join, before: tuple[Any, ...], known: tuple[Any, ...], cache: Any, later: bool, place: int
+    ) -> tuple[Join, tuple[Any, ...], tuple[Any, ...], Any]:
+        """Fit the branches one after another; the joined sample, where all of them still have theirs."""
+        branches, states, forms, caches = [], list[Any](), list[Any](), list[Any]()
+        for branch in join.branches:
+            stages, some, form, own = self.fit(branch, before, known, cache, later, place)
+            branches.append(Chain(*stages, fit_rows=branch.fit_rows))
+            states.append(some)
+            forms.append(form)
+            caches.append(own)
+        new = Join(*branches, weights=join.weights)
+        joined = None
+        if (
+            all(isinstance(own, Mapping) for own in caches) and cache is not None
+        ):  # samples gathered apart differ in rows
+            keys = [key for key in ("x", "x2") if key in caches[0]]
+            joined = {**caches[0], **{key: np.asarray(new.joined([own[key] for own in caches])) for key in keys}}
+        return new, tuple(states), tuple(forms), joined
+
+    def gather(self, stages: tuple[Any, ...], states: tuple[Any, ...], limit: int | None) -> Any:
+        """The seeded sample on which the next learner trains: rows of the stages' output, as many as `limit` (`fit_rows`)."""
         if limit is None:
             return self._stream(stages, states)
         count = len(self.source)
@@ -217,10 +270,6 @@ class _Work:
         return x if self.labels is None else {**x, "y": np.asarray(self.labels, np.int32)[rows]}
 
     def _stream(self, stages: tuple[Any, ...], states: tuple[Any, ...]) -> Source:
-        if any("y" in stage.needs for stage in self.chain.stages if not is_fixed(stage)):
-            raise SettingsError(
-                "fit_rows=None streams rows without labels", "a learner that needs y", "give fit_rows a number"
-            )
         return self.source if not stages else _Encoded(self.source, Encoder(stages, states, self.mesh), stages)
 
     def advance(self, stage: Any, state: Any, cache: Any) -> Any:

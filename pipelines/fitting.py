@@ -113,7 +113,7 @@ def prepare(
 ) -> Job:
     """Bring data and recipe together without learning anything yet. `seed` is for "auto", which tries recipes on a sample."""
     from mmfeat.arrays import Images, Locals
-    from mmfeat.chain import Chain, is_fixed
+    from mmfeat.chain import Chain, takes_images
 
     if isinstance(what, str) and what != AUTO:
         what = find_recipe(what, settings)
@@ -130,11 +130,12 @@ def prepare(
         source: Any = _picture_source(items, decode)
         names: Any = items.table["label"].take(items.images).to_pylist()
     elif isinstance(what, str):
-        raise UsageError("recipes are tried on folders of pictures", type(data).__name__, "name a recipe")
+        came = f"an array of shape {data.shape}" if isinstance(data, np.ndarray) else f"a {type(data).__name__}"
+        raise UsageError("recipes are tried on folders of pictures", came, "name a recipe; vector-codes is for vectors")
     else:
         decode = decode or _ask(what, "decode", data)
         pictures = (
-            isinstance(what, Chain) and is_fixed(what.stages[0]) and not isinstance(data, Mapping | Images | Locals)
+            isinstance(what, Chain) and takes_images(what.stages[0]) and not isinstance(data, Mapping | Images | Locals)
         )
         if decode is None and pictures:
             decode = _decode_for(data)
@@ -154,13 +155,14 @@ def fit_job(job: Job, *, seed: int = 0, mesh: Mesh | None = None, report: Report
     """Fit what `prepare` brought together. seed: from 0 to 2^63 - 1."""
     if not 0 <= seed < 2**63:
         raise SettingsError("a seed is a whole number from 0 to 2^63 - 1", str(seed), "choose another")
+    from mmfeat.chain import needs_of
     from mmfeat.mesh import use_compile_cache
     from mmfeat.model import Model
     from mmfeat.settings import to_json
     from mmfeat.stages import fit_chain
 
     use_compile_cache()
-    supervised = any("y" in getattr(stage, "needs", ()) for stage in job.chain.stages)
+    supervised = "y" in needs_of(job.chain)
     if supervised and (job.labels is None or len(job.classes) < 2):
         raise DataError(
             "a classifier needs two classes or more",

@@ -10,7 +10,7 @@ import numpy as np
 from mmfeat.errors import DataError
 
 if TYPE_CHECKING:
-    from mmfeat.chain import Encoder
+    from mmfeat.encoder import Encoder
     from mmfeat.model import Model
     from mmfeat.stages import Report
     from mmfeat.stream import Source
@@ -46,7 +46,7 @@ def data_sections(
 
 def _encoder(model: Model, count: int) -> Encoder:
     """The first stages of a chain."""
-    from mmfeat.chain import Encoder
+    from mmfeat.encoder import Encoder
     from mmfeat.mesh import default_mesh
 
     return Encoder(model.chain.stages[:count], model.states[:count], model.mesh or default_mesh())

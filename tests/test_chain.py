@@ -13,12 +13,14 @@ import pytest
 from hypothesis import given
 
 from mmfeat.arrays import Images, Locals
-from mmfeat.chain import Chain, Encoder, Pool, apply_stage, is_fixed
+from mmfeat.chain import Chain, apply_stage, is_fixed
+from mmfeat.encoder import Encoder
 from mmfeat.errors import SettingsError, ShapeError
 from mmfeat.learner import Learner
 from mmfeat.learners.autoencoder import Autoencoder
 from mmfeat.learners.lsh import Lsh, LshState
 from mmfeat.mesh import make_mesh, on_host
+from mmfeat.pool import Pool
 
 DRAW = np.random.default_rng(0)
 
@@ -105,7 +107,7 @@ def test_a_chain_learns_from_one_row_at_least() -> None:
 
 
 def test_what_is_no_stage_is_refused() -> None:
-    with pytest.raises(SettingsError, match="a descriptor, a pool or a learner; got 3"):
+    with pytest.raises(SettingsError, match="a descriptor, a pool, a Join or a learner; got 3"):
         Chain(Lsh(), 3)
     with pytest.raises(SettingsError, match=r"Pool\.kind"):
         Pool(kind="median")
@@ -231,7 +233,7 @@ def test_numpy_paths_run_between_compiled_parts(one_device_mesh: Any, monkeypatc
     x = some_locals()
     one = Encoder(stages, states, one_device_mesh)
     assert one.host == ("Square",)
-    assert [part[0] for part in one.parts] == [False, True, False]
+    assert [part[0] for part in one.parts] == ["device", "host", "device"]
     four = Encoder(stages, states, make_mesh(4))
     assert four.host == ()
     assert len(four.parts) == 1

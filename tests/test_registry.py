@@ -7,9 +7,10 @@ from importlib import metadata
 import pytest
 
 from mmfeat import registry
-from mmfeat.chain import Chain, Pool
+from mmfeat.chain import Chain
 from mmfeat.errors import SettingsError
 from mmfeat.learners.lsh import Lsh
+from mmfeat.pool import Pool
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given
 
 from mmfeat import settings
-from mmfeat.chain import Chain, Pool
+from mmfeat.chain import Chain
 from mmfeat.errors import SettingsError
 from mmfeat.learner import Learner
 from mmfeat.learners.lsh import Lsh
+from mmfeat.pool import Pool
 from mmfeat.settings import from_json, parse_assignments, replace_at, to_json
 
 

@@ -17,7 +17,7 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.utils.estimator_checks import check_estimator
 
-from mmfeat.chain import Chain, Pool
+from mmfeat.chain import Chain
 from mmfeat.classify.softmax import Softmax
 from mmfeat.errors import SettingsError
 from mmfeat.learners.autoencoder import Autoencoder
@@ -26,6 +26,7 @@ from mmfeat.learners.kmeans import KMeans
 from mmfeat.learners.lsh import Lsh
 from mmfeat.learners.pca_hash import PcaHash
 from mmfeat.learners.whitening import Pca, Zca
+from mmfeat.pool import Pool
 from mmfeat.sklearn import Classifier, Estimator
 
 QUICK = {"lsh": Estimator(Lsh(8)), "pca": Estimator(Pca())}

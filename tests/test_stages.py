@@ -14,12 +14,14 @@ import pytest
 
 from mmfeat import stages
 from mmfeat.arrays import Images, Locals
-from mmfeat.chain import Chain, Encoder, Pool
+from mmfeat.chain import Chain
+from mmfeat.encoder import Encoder
 from mmfeat.errors import DataError, SettingsError
 from mmfeat.learner import default_batches, start, train, transform
 from mmfeat.learners import Autoencoder, Lsh, Pca
 from mmfeat.mesh import make_mesh
 from mmfeat.model import Model
+from mmfeat.pool import Pool
 from mmfeat.stages import _some_locals, encode_sizes, encode_source, fit_chain
 from mmfeat.stream import ArraySource
 

@@ -102,11 +102,12 @@ def _widths(model: Model) -> tuple[list[str], list[str]]:
     takes: list[str] = []
     gives: list[str] = []
     for number, (stage, form) in enumerate(zip(model.chain.stages, model.forms, strict=True)):
-        seen = f"{int(np.prod(form['x'][0])):,}" if form else gives[-1] if number else "pictures"
-        takes.append(seen)
+        one = form if isinstance(form, Mapping) else None  # the branches of a Join have forms of their own
+        takes.append(f"{int(np.prod(one['x'][0])):,}" if one else gives[-1] if number else "pictures")
         after = model.forms[number + 1] if number + 1 < len(model.forms) else None
-        if form and not stage.locals:
-            gives.append(_given(stage, model.states[number], form))
+        after = after if isinstance(after, Mapping) else None
+        if one and not stage.locals:
+            gives.append(_given(stage, model.states[number], one))
         else:
             gives.append(f"{int(np.prod(after['x'][0])):,}" if after else "rows")
     return takes, gives

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mmfeat.arrays import Images, pack_bits
-from mmfeat.chain import Chain, Encoder
+from mmfeat.chain import Chain
+from mmfeat.encoder import Encoder
 from mmfeat.evaluate.product import opq_decoded
 from mmfeat.evaluate.retrieval import Relevance, measure_codes, measure_vectors
 from mmfeat.evaluate.rows import Finding

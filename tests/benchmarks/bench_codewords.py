@@ -51,7 +51,7 @@ def _vlad(x: np.ndarray) -> Row:
     import faiss
 
     from mmfeat.arrays import Locals
-    from mmfeat.chain import Encoder
+    from mmfeat.encoder import Encoder
     from mmfeat.learner import default_batches, finished, start, train
     from mmfeat.learners import KMeans, Vlad
 
