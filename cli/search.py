@@ -78,7 +78,7 @@ def search(
         together="mean" if like_all else "min" if like_any else None,
         rerank=open_searcher(rerank) if rerank else None,
         candidates=candidates or 1000,
-        effort=Effort(nprobe, ef, candidates, exact=exact),
+        effort=Effort(nprobe, ef, candidates if rerank is None else None, exact=exact),
     )
     if html is not None:
         results.save(html)

@@ -42,6 +42,7 @@ _COMPARED = {"=": "equal", "==": "equal", "!=": "not_equal", "<>": "not_equal"}
 _COMPARED |= {"<": "less", "<=": "less_equal", ">": "greater", ">=": "greater_equal"}
 _RESERVED = {"and", "or", "not", "in", "like", "is", "null", "true", "false"}
 _DEEP = 100  # brackets and nots within one another
+_SHOWN = 60  # characters of a condition on either side of what is wrong
 
 
 class Node(NamedTuple):
@@ -84,12 +85,19 @@ def _tokens(text: str) -> list[_Token]:
 
 
 def _wrong(text: str, at: int, wanted: str) -> UsageError:
-    came = f"{text[:at]} → {text[at:]}" if text[at:].strip() else f"{text.rstrip()} → the end"
+    before = text[:at].rstrip()
+    before = before if len(before) <= _SHOWN else f"… {before[-_SHOWN:]}"
+    came = f"{before} → {_short(text[at:]) if text[at:].strip() else 'the end'}"
     return UsageError(
         f"a condition reads like label = 'cat' and width >= 640; at character {at + 1} it needs {wanted}",
         came,
         "text stands in single quotes, columns do not",
     )
+
+
+def _short(text: str) -> str:
+    """The beginning of a text, for a message."""
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]} …"
 
 
 class _Parser:
@@ -249,7 +257,9 @@ def rows_where(snapshot: Snapshot, text: str) -> np.ndarray:
     there = held + [name for name in (items.column_names if items is not None else []) if name not in held]
     missing = [name for name in names if name not in there]
     if missing and snapshot.segments:
-        raise UsageError(f"a condition names columns of the index: {', '.join(there)}", missing[0], "use one of these")
+        raise UsageError(
+            f"a condition names columns of the index: {', '.join(there)}", _short(missing[0]), "use one of these"
+        )
     found = [np.zeros(0, bool)]
     for segment in snapshot.segments:
         own = [name for name in names if name in segment.schema.names]

@@ -31,7 +31,7 @@ import numpy as np
 from mmfeat.errors import DataError, ShapeError, UsageError
 
 __all__ = ["KINDS", "Kind", "as_codes", "as_count", "faiss_metric", "find_kind", "name_some", "resolve", "scanner"]
-__all__ += ["measurer", "to_unit"]
+__all__ += ["knobs", "measurer", "to_unit", "trained_well"]
 
 Scan = Callable[[np.ndarray, np.ndarray, int], tuple[np.ndarray, np.ndarray]]
 Measure = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -101,6 +101,30 @@ def resolve(factory: str, rows: int) -> tuple[str, int]:
     name = re.sub(r"IVF(?=,|$|_)", f"IVF{1 << (lists.bit_length() - 1)}", factory)
     counts = [int(number) for number in re.findall(r"IVF([0-9]+)", name)]
     return name, max([*counts, 256 if "PQ" in name else 1])
+
+
+def knobs(kind: Kind) -> tuple[str, ...]:
+    """Which of nprobe, ef and candidates a search in this type can be told.
+
+    >>> [knobs(find_kind(name)[0]) for name in ("binary-flat", "binary-ivf", "float:HNSW32")]
+    [(), ('nprobe', 'candidates'), ('ef', 'candidates')]
+    """
+    if kind.factory is None:
+        return ()
+    lists = "IVF" in kind.factory
+    return (*(["nprobe"] if lists else ["ef"] if "HNSW" in kind.factory else []), "candidates")
+
+
+def trained_well(kind: Kind, rows: int) -> int:
+    """How many rows a type should have for its centroids: 39 for each, as FAISS holds; 1 where nothing is clustered.
+
+    >>> trained_well(find_kind("float:IVF1000,PQ4")[0], 300), trained_well(find_kind("float:PQ4x4")[0], 300)
+    (39000, 624)
+    """
+    name, _ = resolve(str(kind.factory), rows)
+    counts = [int(number) for number in re.findall(r"IVF([0-9]+)", name)]
+    counts += [1 << int(bits or 8) for bits in re.findall(r"PQ[0-9]+(?:x([0-9]+))?", name)]
+    return 39 * max(counts) if counts else 1
 
 
 def faiss_metric(metric: str) -> int:

@@ -138,10 +138,17 @@ def check_kind(kind: Kind, dim: int, metric: str) -> None:
     try:
         make(kind, kind.width(dim) * 8 if kind.dtype is np.uint8 else dim, name, metric)
     except (RuntimeError, AssertionError) as error:
+        words = _words(error)
+        if "could not parse" in words:
+            raise UsageError(
+                "float: stands before a factory string of FAISS",
+                f"{kind.factory}, which FAISS cannot read",
+                "write for example float:IVF,Flat or float:PQ16 (FAISS's wiki, «The index factory»), or choose float-flat",
+            ) from error
         raise UsageError(
-            f"{kind.name} is a factory string that FAISS knows and that fits {dim} dimensions and {metric}",
-            _words(error),
-            "see FAISS's wiki, «The index factory», or choose float-flat",
+            f"a type fits vectors of {dim} dimensions that are compared by {metric}",
+            f"{kind.name}, of which FAISS says: {words.rstrip('.')}",
+            "choose other numbers (FAISS's wiki, «The index factory»), or float-flat",
         ) from error
 
 
@@ -159,6 +166,8 @@ def said(what: str) -> Iterator[None]:
 def _words(error: Exception) -> str:
     """What FAISS said, without where in its sources; its bare assertions say nothing."""
     text = str(error).rpartition("Error: ")[2] if "Error: " in str(error) else str(error).rpartition("\n")[2]
+    text = re.sub(r"^Error in .* at \S+:\d+: ", "", text)
+    text = re.sub(r"^'.*' failed: (?=\S)", "", text)
     return " ".join(text.split()) or f"{type(error).__name__} without a reason"
 
 

@@ -23,6 +23,7 @@ from mmfeat.indexes.search import Hits
 
 if TYPE_CHECKING:
     from mmfeat.indexes.store import Index
+    from mmfeat.indexes.structures import Effort
 
 __all__ = ["TwoStage"]
 
@@ -52,11 +53,13 @@ class TwoStage:
         candidates: int = 1000,
         radius: float | None = None,
         where: str | None = None,
+        effort: Effort | None = None,
     ) -> Hits:
         """The k nearest by long codes (q, …) among the candidates that short codes (q, …) of the same queries find.
 
         radius: candidates are all rows of the short index in this ball; otherwise its `candidates` nearest. where: a
-        condition on the columns of the short index. Returns distances and rows of the long index.
+        condition on the columns of the short index. effort: how hard the first stage tries.
+        Returns distances and rows of the long index.
         """
         k = as_count(k, "k is a whole number of at least 1", "ask for one neighbour or more")
         count = max(k, as_count(candidates, "candidates are a whole number of at least 1", "ask for some hundred"))
@@ -74,7 +77,7 @@ class TwoStage:
                 "no id that both hold",
                 "name an index of the same files",
             )
-        nearest = self.short.search(short, k if radius is not None else count, allow=allow, where=where)
+        nearest = self.short.search(short, k if radius is not None else count, allow=allow, where=where, effort=effort)
         ball = None if radius is None else self.short.within(short, radius, allow=allow, where=where)
         found = []
         for i, query in enumerate(asked):

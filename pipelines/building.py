@@ -26,7 +26,7 @@ from mmfeat.indexes.item_log import ITEMS, as_bytes, later, log_entry
 from mmfeat.pipelines.changes import compare, known_items
 from mmfeat.pipelines.extracting import counted_on, encode_items, parts_table, settle
 from mmfeat.pipelines.fitting import fit_job, is_items, prepare, some_reasons, walk_items
-from mmfeat.pipelines.index_types import MEASURED, check_type, type_of_bits, type_of_vectors
+from mmfeat.pipelines.index_types import MEASURED, check_type, say_if_few, type_of_bits, type_of_vectors
 from mmfeat.pipelines.origins import described
 
 if TYPE_CHECKING:
@@ -171,6 +171,7 @@ def _begin(
     check_type(wanted.kind, model.hash)
     kind = _type(wanted, model, items, report)
     index = create(path, kind=kind, dim=_width(model), model=model.sha256, info=info, overwrite=True)
+    say_if_few(kind, len(items.images), report)
     with tempfile.TemporaryDirectory() as folder:
         saved = model.save(Path(folder) / "model")
         index.attach({"model": saved, "build.json": canonical_json({"complete": False})})

@@ -13,8 +13,8 @@ from mmfeat.errors import UsageError
 from mmfeat.files import canonical_json, check_writable
 from mmfeat.pipelines.building import Build, is_empty
 from mmfeat.pipelines.fitting import fit_job, prepare
-from mmfeat.pipelines.given_vectors import as_names, as_vectors
-from mmfeat.pipelines.index_types import check_type, type_of_bits, type_of_vectors
+from mmfeat.pipelines.given_vectors import as_names, as_vectors, check_directions
+from mmfeat.pipelines.index_types import check_type, say_if_few, type_of_bits, type_of_vectors
 
 if TYPE_CHECKING:
     from mmfeat.model import Model
@@ -51,6 +51,7 @@ def build_from_vectors(
     model: Model | None = None
     if recipe is None:
         check_type(kind, False, metric)
+        check_directions(values, names, metric)
     else:
         job = prepare(recipe, values, settings=settings)
         check_type(kind, job.chain.hash)
@@ -68,6 +69,7 @@ def build_from_vectors(
         info={"vectors": name},
         overwrite=overwrite or ((Path(path) / "current.json").exists() and is_empty(open_index(path))),
     )
+    say_if_few(index.kind, len(codes), report)
     with tempfile.TemporaryDirectory() as folder:
         extras: dict[str, Any] = {"build.json": canonical_json({"complete": True})}
         if model is not None:

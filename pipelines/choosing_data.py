@@ -34,10 +34,12 @@ def read_vectors(path: str | os.PathLike[str], metric: str | None = None) -> Giv
     from mmfeat.indexes.segments import as_ids
 
     if not Path(path).is_dir():
-        from mmfeat.pipelines.given_vectors import as_names, as_vectors
+        from mmfeat.pipelines.given_vectors import as_names, as_vectors, check_directions
 
         vectors = as_vectors(path)
-        return Given(vectors, as_ids(as_names(None, len(vectors), Path(path).name)), metric or "l2", Path(path).name)
+        names = as_names(None, len(vectors), Path(path).name)
+        check_directions(vectors, names, metric or "l2")
+        return Given(vectors, as_ids(names), metric or "l2", Path(path).name)
     index = open_index(path)
     if not index.kind.startswith("float"):
         raise UsageError(

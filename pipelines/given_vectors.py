@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from mmfeat.errors import DataError, ShapeError, UsageError
 
-__all__ = ["as_names", "as_vectors"]
+__all__ = ["as_names", "as_vectors", "check_directions"]
 
 
 def as_vectors(vectors: Any) -> np.ndarray:
@@ -58,3 +59,16 @@ def as_names(ids: Any, count: int, name: str) -> list[str]:
     if len(ids) != count:
         raise ShapeError("every vector has one id", f"{len(ids)} ids for {count} vectors", "make them match")
     return [str(one) for one in ids]
+
+
+def check_directions(vectors: np.ndarray, names: Sequence[str], metric: str) -> None:
+    """DataError where vectors (n, d) that are compared by cosine have no direction: zeros, which often mean a failed item."""
+    from mmfeat.indexes.kinds import name_some
+
+    bad = np.flatnonzero(~vectors.any(axis=1)).tolist() if metric == "cosine" else []
+    if bad:
+        raise DataError(
+            "vectors have a direction where they are compared by cosine",
+            f"{len(bad):,} of zeros alone: {name_some([names[row] for row in bad])}",
+            "leave these rows out, or compare by l2",
+        )

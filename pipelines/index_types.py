@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from mmfeat.stages import Report
 
-__all__ = ["FLAT", "MEASURED", "check_type", "type_of_bits", "type_of_vectors"]
+__all__ = ["FLAT", "MEASURED", "check_type", "say_if_few", "type_of_bits", "type_of_vectors"]
 
 FLAT = 20_000_000  # items up to which bits are scanned
 MEASURED = 6_000  # pictures that are encoded to measure types with; 300 of them ask
@@ -76,3 +76,20 @@ def type_of_vectors(
     said = f"type: {found.chosen.kind} (measured with {found.queries:,} queries on {found.rows:,} vectors, {metric})"
     tell(report, [*found.lines(), said])
     return found.chosen.kind
+
+
+def say_if_few(kind: str, count: int, report: Report | None) -> None:
+    """Say it where so many items are too few for the structure of a type: they are scanned, or its clusters are poor ones."""
+    from mmfeat.indexes.kinds import find_kind, resolve, trained_well
+    from mmfeat.indexes.structures import LEAST
+
+    found = find_kind(kind)[0]
+    if found.factory is None:
+        return
+    least, well = max(LEAST, resolve(found.factory, count)[1]), trained_well(found, count)
+    if count < least:
+        tell(
+            report, [f"{kind} needs {least:,} items or more; these {count:,} are scanned exactly until there are more"]
+        )
+    elif count < well:
+        tell(report, [f"{kind} is trained well by {well:,} items or more, 39 for each centroid; these are {count:,}"])

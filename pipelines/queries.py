@@ -18,9 +18,11 @@ if TYPE_CHECKING:
     from mmfeat.media.remote import Url
     from mmfeat.pipelines.searching import Searcher
 
-__all__ = ["Query", "listed", "read_queries"]
+__all__ = ["Query", "listed", "none_asked", "read_queries"]
 
 _CROP = re.compile(r"xywh=(?:(pixel|percent):)?([0-9.]+),([0-9.]+),([0-9.]+),([0-9.]+)")
+
+_NAMED = 3  # queries that cannot be asked, in a message
 
 
 @dataclasses.dataclass
@@ -84,6 +86,17 @@ def read_queries(searcher: Searcher, asked: list[Any]) -> list[Query]:
     return queries
 
 
+def none_asked(read: list[Query]) -> UsageError:
+    """What is wrong with queries that cannot be asked, in one sentence: up to three of them, and how many more."""
+    bad = [(query.name, query.error) for query in read if query.error is not None]
+    first = bad[0][1]
+    if len(bad) == 1:
+        return first
+    some = [error.came if error.rule == first.rule else f"{name} ({error.rule})" for name, error in bad[:_NAMED]]
+    more = f"; and {len(bad) - _NAMED} more" if len(bad) > _NAMED else ""
+    return type(first)(first.rule, "; ".join(some) + more, first.do.replace("leave it out", "leave them out"))
+
+
 def _name(one: Any, place: int) -> str:
     if isinstance(one, str | os.PathLike):
         return str(one)
@@ -98,6 +111,8 @@ def _understand(searcher: Searcher, one: Any, query: Query) -> Any:
     if not isinstance(one, str | os.PathLike):
         query.picture = one
         return one
+    if not str(one).strip() or str(one) == os.curdir:  # Path("") is the folder one is in
+        raise UsageError("a query is a picture, an id of the index or an .npy file", "an empty text", "name one")
     if Path(one).is_dir():
         raise UsageError("a query is a picture, a file", f"the folder {one}", "name pictures in it")
     if Path(one).exists():
@@ -180,6 +195,8 @@ def _vector(searcher: Searcher, vector: np.ndarray) -> np.ndarray:
     rows = np.asarray(vector, np.float32)[None]
     if not np.isfinite(rows).all():
         raise UsageError("a vector that is asked is finite", "NaN or infinity", "leave it out")
+    if index.metric == "cosine" and not rows.any():
+        raise UsageError("a vector has a direction where it is compared by cosine", "one of zeros", "leave it out")
     if index.kind.startswith("float") and "model" not in index.extras:
         return rows[0]
     model = searcher.model

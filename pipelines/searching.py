@@ -16,7 +16,7 @@ import numpy as np
 
 from mmfeat.errors import MismatchError, UsageError
 from mmfeat.pipelines.answers import Answer, Neighbour, Results
-from mmfeat.pipelines.queries import Query, listed, read_queries
+from mmfeat.pipelines.queries import Query, listed, none_asked, read_queries
 
 if TYPE_CHECKING:
     from mmfeat.indexes.search import Hits
@@ -86,13 +86,15 @@ class Searcher:
         together: all queries are examples of one: "mean" or "min" of the distances to them.
         rerank: another index of the same items, whose codes order the `candidates` nearest of this one, or with
             `within` those in this ball (`mmfeat.indexes.two_stage`).
-        effort: how hard an index type with a structure tries (`mmfeat.indexes.structures.Effort`).
+        effort: how hard an index type with a structure tries (`mmfeat.indexes.structures.Effort`). UsageError: the type has
+            no such knob, or the answer is exact anyway.
         """
         if by is not None and by.sha256 != self.index.model:
             raise MismatchError(
                 "an index is asked by the model that made it", by.sha256[:12], "use the index's own model"
             )
         _check_together(together, within, rerank)
+        _check_effort(effort, self.index.kind, "within" if within is not None else "examples" if together else None)
         asked = listed(queries)
         if not asked:
             raise UsageError("a search has at least one query", "none", "give a picture, an id or a vector")
@@ -102,13 +104,13 @@ class Searcher:
             query.error = query.error or other.error
         good = [place for place, query in enumerate(read) if query.error is None]
         if not good or (together and len(good) < len(read)):
-            raise next(query.error for query in read if query.error is not None)
+            raise none_asked(read)
         codes = np.stack([read[place].code for place in good])  # type: ignore[misc]
         if rerank is not None:
             long = np.stack([longer[place].code for place in good])  # type: ignore[misc]
             hits = self._stages(rerank).search(
-                codes, long, k or 10, candidates=candidates, radius=within, where=where
-            )  # fmt: skip
+                codes, long, k or 10, candidates=candidates, radius=within, where=where, effort=effort
+            )
             found = [rerank._neighbours(*pair) for pair in zip(*hits, strict=True)]
         else:
             found = self._found(codes, k, where, within, together, effort)
@@ -214,3 +216,19 @@ def _check_together(together: str | None, within: float | None, rerank: Searcher
         raise UsageError(
             "several examples are asked for their nearest items", "within or rerank besides", "leave one of them out"
         )
+
+
+def _check_effort(effort: Effort | None, kind: str, exact: str | None) -> None:
+    """Nothing that is told is ignored. exact: what is asked, if it is answered by a scan whatever the type."""
+    from mmfeat.indexes.kinds import find_kind, knobs
+
+    there = knobs(find_kind(kind)[0])
+    for name in ("nprobe", "ef", "candidates"):
+        if effort is None or getattr(effort, name) is None:
+            continue
+        if exact is not None:
+            what = "all items within a distance" if exact == "within" else "several examples"
+            raise UsageError(f"{what} are found exactly, in every type", name, "leave it out")
+        if name not in there:
+            has = f"takes {' and '.join(there)}" if there else "is scanned and has nothing to set"
+            raise UsageError(f"an index of type {kind} {has}", name, "leave it out")

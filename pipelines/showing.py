@@ -30,7 +30,14 @@ def find_model(path: Path) -> Model:
         return load(path)
     from mmfeat.pipelines.searching import open
 
-    return open(path).model
+    searcher = open(path)
+    if "model" not in searcher.index.extras:
+        raise UsageError(
+            "a page is made of a model, or of an index that has one",
+            f"{path}, an index of vectors as they were given",
+            "see `mmfeat index info`, or give the folder of a model",
+        )
+    return searcher.model
 
 
 def read_shape(text: str) -> Shape:

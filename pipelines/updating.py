@@ -303,7 +303,7 @@ def add_vectors(
     vectors: an .npy file or an array. ids: a text file with one id a line, or a list; default `name.npy#row=0` and so on.
     """
     from mmfeat.indexes import open_index
-    from mmfeat.pipelines.given_vectors import as_names, as_vectors
+    from mmfeat.pipelines.given_vectors import as_names, as_vectors, check_directions
 
     values = as_vectors(vectors)
     names = as_names(ids, len(values), "vectors.npy" if isinstance(vectors, np.ndarray) else Path(vectors).name)
@@ -316,6 +316,8 @@ def add_vectors(
 
             model = load(index.extra("model"))
             values = model.encode_bits(values) if model.hash else model.encode(values)
+        else:
+            check_directions(values, names, index.metric)
         there = int((index.snapshot.rows_of(as_ids(names)) >= 0).sum())
         index.add(names, values)
     return Update(index.path, new=len(names) - there, changed=there, count=len(index), generation=index.generation)

@@ -127,4 +127,6 @@ def itq_hash(bits: int = 64, passes: int = 50) -> Chain:
     >>> [type(stage).__name__ for stage in itq_hash(32).stages]
     ['Pca', 'ItqRotation']
     """
+    if bits < 1:
+        raise SettingsError("a code has at least one bit", f"bits={bits}", "give a positive number")
     return Chain(Pca(bits), ItqRotation(passes))

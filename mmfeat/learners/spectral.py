@@ -124,4 +124,5 @@ def spectral_hash(bits: int = 64, dims: int | None = None) -> Chain:
     >>> [type(stage).__name__ for stage in spectral_hash(32).stages]
     ['Pca', 'SpectralHash']
     """
-    return Chain(Pca(bits if dims is None else dims), SpectralHash(bits))
+    code = SpectralHash(bits)
+    return Chain(Pca(bits if dims is None else dims), code)
