@@ -174,7 +174,7 @@ def test_what_is_no_type_is_said(tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="an index kind is one of"):
             find_kind(name)
     for name, dim in (("float:Nonsense", 16), ("float:PQ5", 16), ("float:IVF8,Nothing", 16)):
-        with pytest.raises(UsageError, match="a factory string of FAISS; got|fits vectors of 16 dimensions"):
+        with pytest.raises(UsageError, match=r"a factory string of FAISS; got|fits vectors of 16 dimensions"):
             create(tmp_path / "i", kind=name, dim=dim)
     with pytest.raises(UsageError, match="measures hamming"):
         find_kind("binary-ivf", "l2")
