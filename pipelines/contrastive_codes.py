@@ -26,6 +26,7 @@ class ContrastiveCodes:
     widths: channels of the net's convolutions; each halves the side. output: "projection", or "embedding" (no groups wanted).
     passes, batch: of the net; with few pictures many passes. steps: of the walk over the graph; 0 leaves it out.
     anchors: its stations; at most a third of the pictures.
+    deslanted: so many components of the deslanted picture stand beside the net's code, before the walk; for writing. 0: none.
     """
 
     bits: int = 64
@@ -38,6 +39,7 @@ class ContrastiveCodes:
     batch: int = 512
     anchors: int = 2000
     steps: int = 4
+    deslanted: int = 0
     fit_rows: int = 131_072
 
     def decode(self, items: Any) -> Any:
@@ -47,13 +49,16 @@ class ContrastiveCodes:
         return Decode(color=self.color, size=(self.side, self.side), max_side=None)
 
     def chain(self, items: Any) -> Any:
-        """Pixels → contrastive net → anchor graph → PCA → ITQ rotation."""
-        from mmfeat.chain import Chain
+        """Pixels → contrastive net (beside it the deslanted pixels → PCA) → anchor graph → PCA → ITQ rotation."""
+        from mmfeat.chain import Chain, Join
+        from mmfeat.descriptors.deslant import Deslant
         from mmfeat.descriptors.pixels import Pixels
         from mmfeat.learners.anchor_graph import AnchorGraph
         from mmfeat.learners.contrastive import Contrastive
         from mmfeat.learners.itq import itq_hash
         from mmfeat.learners.kmeans import KMeans
+        from mmfeat.learners.scale import Scale
+        from mmfeat.learners.whitening import Pca
 
         net = Contrastive(
             side=self.side,
@@ -66,8 +71,11 @@ class ContrastiveCodes:
         )
         anchors = max(1, min(self.anchors, _count(items) // 3))
         graph = (AnchorGraph(KMeans(anchors), neighbours=min(5, anchors), steps=self.steps),) if self.steps else ()
-        width = net.code if self.output == "projection" else net.hidden
-        return Chain(Pixels(), net, *graph, itq_hash(min(self.bits, width)), fit_rows=self.fit_rows)
+        width = (net.code if self.output == "projection" else net.hidden) + self.deslanted
+        code: Any = Chain(Pixels(), net)
+        if self.deslanted:
+            code = Join(code, Chain(Deslant(self.side), Pca(self.deslanted), Scale()))
+        return Chain(code, *graph, itq_hash(min(self.bits, width)), fit_rows=self.fit_rows)
 
 
 def _count(items: Any) -> int:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from mmfeat.media.decode import Decode
     from mmfeat.stages import Report
 
-__all__ = ["Task", "as_images", "encode", "findings", "measure", "photographs", "shallow"]
+__all__ = ["Columns", "Task", "as_images", "encode", "findings", "measure", "photographs", "shallow"]
 
 Coder = Callable[[int], Chain]  # bits -> stages that end in that many bits
 
@@ -50,6 +50,16 @@ class Task:
     measures: tuple[str, ...]
     data: str
     seed: int
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The first `count` values of rows (n, d): one branch of what was joined."""
+
+    count: int
+
+    def __call__(self, x: Any) -> Any:
+        return x[:, : self.count]
 
 
 def as_images(pixels: np.ndarray) -> Images:
