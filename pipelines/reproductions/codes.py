@@ -59,6 +59,7 @@ class Columns:
     count: int
 
     def __call__(self, x: Any) -> Any:
+        """Rows (n, d) to (n, count)."""
         return x[:, : self.count]
 
 
