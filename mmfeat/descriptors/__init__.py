@@ -8,8 +8,8 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-_HOME = {"Deslant": "deslant", "Patches": "patches", "Pixels": "pixels"}
-__all__ = ["Deslant", "Patches", "Pixels"]
+_HOME = {"DenseSift": "sift", "Deslant": "deslant", "Hog": "hog", "Patches": "patches", "Pixels": "pixels"}
+__all__ = ["DenseSift", "Deslant", "Hog", "Patches", "Pixels"]
 
 
 def __getattr__(name: str) -> Any:
