@@ -1,0 +1,246 @@
+"""Dense SIFT: histograms of gradient orientations on 4 x 4 cells, at every place of a grid and at several scales.
+
+D. Lowe, "Distinctive image features from scale-invariant keypoints", IJCV 60, 2004, section 6; on a grid and at several
+scales A. Bosch, A. Zisserman, X. Muñoz, "Scene classification via pLSA", ECCV 2006 (PHOW). It is VLFeat's definition of
+DSIFT (A. Vedaldi, B. Fulkerson, 2008) with the Gaussian window, not with the flat one. g is the gradient of the picture
+smoothed by a Gaussian of sqrt((b / magnification)² - 0.25) pixels, b the side of a cell in pixels. The cell (i, j) of a
+patch with the middle (x̄, ȳ) counts, for the orientation o,
+
+    h_ijo = Σ_xy |g(x, y)| · tri((∠g(x, y) - 45° o) / 45°) · tri((x - x_j) / b) win(x - x̄) · tri((y - y_i) / b) win(y - ȳ)
+    tri(t) = max(0, 1 - |t|),   win(t) = exp(-t² / 2 (window · b)²),   x_j - x̄ = (j - 3/2) b,   y_i - ȳ = (i - 3/2) b
+
+then h ← h / ‖h‖, h ← min(h, 0.2), h ← h / ‖h‖. R. Arandjelović, A. Zisserman, "Three things everyone should know to
+improve object retrieval", CVPR 2012 (RootSIFT): h ← sqrt(h / Σh).
+
+The sums are separable, and the same at every place: each of the four profiles tri · win is a sum of shifted rows (then of
+shifted columns), taken at every step-th place alone. That is a twentieth of the arithmetic of products with band matrices,
+and float32 on every device.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mmfeat.arrays import Images, Locals
+from mmfeat.descriptors.pixels import as_grey, as_unit, check_images
+from mmfeat.errors import SettingsError, ShapeError
+
+__all__ = ["DenseSift"]
+
+Array = Any
+_CELLS, _DIRECTIONS, _CLIP = 4, 8, 0.2
+_BLUR = 0.5  # pixels, the standard deviation that a camera's picture is taken to have
+_TINY = np.float32(1e-12)
+# atan(t) / 45° on [0, 1] as an odd polynomial in t, 1 at 1; wrong by 2.3e-6 at most
+_ATAN = (1.2732085606, -0.4234606489, 0.2461093417, -0.1474184969, 0.0661113115, -0.0145500681)
+
+
+@dataclass(frozen=True)
+class DenseSift:
+    """SIFT descriptors every `step` pixels from the top left corner, upright, of one size of cell after another; row by row.
+
+    sizes: sides b of a cell in pixels; a patch has 4 x 4 cells, 4 b pixels a side. step: pixels between neighbours.
+    magnification: a cell is so many standard deviations of the smoothing wide (PHOW's 6); None smooths nothing.
+    window: standard deviation of the Gaussian window in cells (2 is Lowe's and VLFeat's, 1.5 PHOW's); None weighs all alike.
+    contrast: the least mean gradient norm, weighed as in h, of pixels in [0, 1] per pixel. What is below gives zeros, and
+        weighs 0, or 1 with `keep_flat` (flat ground can tell a class); with 0 all weigh 1.
+    root: RootSIFT, for codings that compare Euclidean distances.
+    color: "grey" (luma; d = 128) or "opponent" (luma, then (R - G) / √2 and (R + G - 2 B) / √6, each with 0.01 luma as in
+        VLFeat's PHOW, normalised each on its own; d = 384). Contrast is that of luma.
+
+    A value is that of cell (i from the top, j from the left), orientation o (0° to the right, 90° down), at 32 i + 8 j + o. Every
+    descriptor has the norm 1 (with "opponent" √3). Beyond its borders a picture goes on as its last pixel, where gradients
+    count nothing; a patch that reaches beyond is 0 and weighs 0. Sizes that do not fit into the bucket are left out.
+
+    A picture of 300 x 300 gives about 1,200 rows of 512 bytes for each size of cell (step 8); on a CPU 10 MB are needed besides
+    them, however many pictures there are in a batch.
+
+    >>> import numpy as np
+    >>> images = Images(np.zeros((2, 32, 40, 3), np.uint8), np.array([[32, 40], [24, 24]], np.int32))
+    >>> x = DenseSift(sizes=(4, 6), step=8, contrast=0)(images)
+    >>> x.values.shape, np.asarray(x.weight).sum(1).tolist()  # 3 x 4 places of 16 pixels, then 2 x 3 of 24
+    ((2, 18, 128), [18.0, 5.0])
+    """
+
+    sizes: tuple[int, ...] = (4, 6, 8, 10)
+    step: int = 8
+    magnification: float | None = 6.0
+    window: float | None = 2.0
+    contrast: float = 0.005
+    keep_flat: bool = False
+    root: bool = False
+    color: str = "grey"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "sizes", tuple(self.sizes))
+        if not self.sizes or min(self.sizes) < 1 or self.step < 1:
+            raise SettingsError(
+                "cells and steps are at least one pixel",
+                f"sizes={self.sizes}, step={self.step}",
+                "try (4, 6, 8, 10) and 8",
+            )
+        for name in ("magnification", "window"):
+            if (value := getattr(self, name)) is not None and not value > 0:
+                raise SettingsError(f"{name} is positive, or None", f"{name}={value}", "6 and 2 are usual")
+        if not self.contrast >= 0:
+            raise SettingsError("contrast is not negative", f"contrast={self.contrast}", "0.005 is usual, 0 keeps all")
+        if self.color not in ("grey", "opponent"):
+            raise SettingsError('color is "grey" or "opponent"', repr(self.color), "use one of these")
+
+    def __call__(self, images: Images) -> Locals:
+        """Images (B, H, W, C) to Locals of d = 128 or 384, L = Σ_b ((H - 4 b) // step + 1) * ((W - 4 b) // step + 1)."""
+        images = check_images(images, "DenseSift")
+        height, width = images.pixels.shape[1:3]
+        sizes = [size for size in self.sizes if _CELLS * size <= min(height, width)]
+        if not sizes:
+            least = _CELLS * min(self.sizes)
+            raise ShapeError(
+                f"pictures hold at least one patch of {least} pixels", f"{height} x {width}", "set smaller sizes"
+            )
+        pixels, size = jnp.asarray(images.pixels), jnp.asarray(images.size, jnp.int32)
+        values, contrast = jax.lax.platform_dependent(
+            pixels,
+            size,
+            cpu=lambda p, s: jax.lax.map(
+                lambda one: self._picture(one[0], one[1], sizes), (p, s)
+            ),  # one picture stays in the cache
+            default=lambda p, s: jax.vmap(lambda p, s: self._picture(p, s, sizes))(p, s),
+        )
+        corner, extent = self._grid(height, width, sizes)
+        inside = ((corner + extent)[None] <= size[:, None, ::-1]).all(axis=-1)
+        seen = inside & (contrast >= self.contrast)
+        middle = (corner + extent / 2).astype(np.float32)
+        where = jnp.minimum(middle[None] / jnp.maximum(size[:, None, ::-1], 1).astype(jnp.float32), 1.0)
+        weight = (inside if self.keep_flat else seen).astype(jnp.float32)
+        return Locals(jnp.where(seen[..., None], values, jnp.float32(0)), where, weight)
+
+    def _grid(self, height: int, width: int, sizes: list[int]) -> tuple[np.ndarray, np.ndarray]:
+        """For every patch x and y of its top left pixel (L, 2), and its extent in pixels (L, 1)."""
+        corners, extents = [], []
+        for extent in (_CELLS * side for side in sizes):
+            y, x = (np.arange(0, length - extent + 1, self.step, dtype=np.int32) for length in (height, width))
+            corners.append(np.stack(np.broadcast_arrays(x[None, :], y[:, None]), axis=-1).reshape(-1, 2))
+            extents.append(np.full((len(corners[-1]), 1), extent, np.int32))
+        return np.concatenate(corners), np.concatenate(extents)
+
+    def _picture(self, pixels: Array, size: Array, sizes: list[int]) -> tuple[Array, Array]:
+        """Descriptors (L, d) of one picture (H, W, C) of the valid size (2,), and their contrast (L,)."""
+        planes = self._planes(pixels, size)
+        values, contrast = zip(*(self._describe(planes, size, side) for side in sizes), strict=True)
+        return jnp.concatenate(values), jnp.concatenate(contrast)
+
+    def _planes(self, pixels: Array, size: Array) -> list[Array]:
+        """The planes (H, W) that are described, their last valid row and column repeated to the end of the bucket."""
+        luma = as_grey(pixels)[..., 0]
+        planes = [luma]
+        if self.color == "opponent":
+            unit = as_unit(pixels)
+            red, green, blue = (unit[..., channel % unit.shape[-1]] for channel in range(3))
+            mixed = ((red - green) / math.sqrt(2), (red + green - 2 * blue) / math.sqrt(6))
+            planes += [plane + 0.01 * luma for plane in mixed]
+        return [_continued(_continued(plane, size[0], 0), size[1], 1) for plane in planes]
+
+    def _describe(self, planes: list[Array], size: Array, side: int) -> tuple[Array, Array]:
+        """Descriptors (n, d) of one picture and one side of a cell, and the contrast (n,) of its first plane."""
+        profiles = _profiles(side, self.window)
+        mass, parts, totals = float(profiles.sum()) ** 2, [], []
+        for plane in planes:
+            counts = self._count(_orientations(self._smooth(plane, side), size, _reach(side)), profiles, side)
+            totals.append(counts.sum(axis=1) / mass)
+            counts = _unit(jnp.minimum(_unit(counts), np.float32(_CLIP)))
+            if self.root:
+                counts = jnp.sqrt(counts / jnp.maximum(counts.sum(axis=1, keepdims=True), _TINY))
+            parts.append(counts)
+        return jnp.concatenate(parts, axis=1), totals[0]
+
+    def _smooth(self, plane: Array, side: int) -> Array:
+        """(H, W) smoothed, with a margin of _reach(side) + 1 pixels all around."""
+        variance = 0.0 if self.magnification is None else (side / self.magnification) ** 2 - _BLUR**2
+        radius = math.ceil(4 * math.sqrt(variance)) if variance > 0 else 0
+        gauss = np.exp(-0.5 * np.arange(-radius, radius + 1) ** 2 / max(variance, 1e-9))
+        taps = (gauss / gauss.sum()).astype(np.float32)
+        plane = jnp.pad(plane, _reach(side) + 1 + radius, mode="edge")
+        for axis in (0, 1) if radius else ():
+            plane = _shifted(plane, taps, 0, plane.shape[axis] - 2 * radius, 1, axis)
+        return plane
+
+    def _count(self, maps: Array, profiles: np.ndarray, side: int) -> Array:
+        """Counts h (n, 128) from orientation maps (rows, 8, columns) that have a margin of _reach(side)."""
+        margin = 2 * _reach(side) + _CELLS * side
+        down, across = ((maps.shape[axis] - margin) // self.step + 1 for axis in (0, 2))
+        rows = jnp.stack([_shifted(maps, taps, 0, down, self.step, 0) for taps in profiles], axis=1)
+        rows = rows.transpose(0, 3, 1, 2).reshape(down, maps.shape[2], _CELLS * _DIRECTIONS)
+        rows = jax.lax.optimization_barrier(rows)
+        counts = jnp.stack([_shifted(rows, taps, 0, across, self.step, 1) for taps in profiles], axis=2)
+        counts = counts.reshape(down, across, _CELLS, _CELLS, _DIRECTIONS).swapaxes(2, 3)
+        return counts.reshape(down * across, _CELLS * _CELLS * _DIRECTIONS)
+
+
+def _continued(plane: Array, length: Array, axis: int) -> Array:
+    """What comes at and after `length` along an axis is what comes last before it."""
+    last = jax.lax.dynamic_index_in_dim(plane, jnp.maximum(length - 1, 0), axis)
+    return jnp.where(jax.lax.broadcasted_iota(jnp.int32, plane.shape, axis) < length, plane, last)
+
+
+def _reach(side: int) -> int:
+    """Pixels by which the outer cells reach beyond their patch."""
+    return (side + 1) // 2
+
+
+def _profiles(side: int, window: float | None) -> np.ndarray:
+    """The weights tri · win of the four cells (4, 4 side + 2 reach) float32: one row of pixels, from `_reach` before the patch."""
+    place = np.arange(-_reach(side), _CELLS * side + _reach(side)) + 0.5 - _CELLS * side / 2
+    middle = (np.arange(_CELLS) - (_CELLS - 1) / 2) * side
+    weights = np.maximum(0.0, 1 - np.abs(place[None, :] - middle[:, None]) / side)
+    if window is not None:
+        weights = weights * np.exp(-0.5 * (place / (window * side)) ** 2)[None, :]
+    return weights.astype(np.float32)
+
+
+def _shifted(x: Array, taps: np.ndarray, start: int, count: int, step: int, axis: int) -> Array:
+    """Σ_u taps[u] x[start + u + step i], i < count, along an axis."""
+    total = None
+    for u in np.flatnonzero(taps):
+        first = start + int(u)
+        part = taps[u] * jax.lax.slice_in_dim(x, first, first + step * (count - 1) + 1, step, axis)
+        total = part if total is None else total + part
+    return total
+
+
+def _orientations(smooth: Array, size: Array, margin: int) -> Array:
+    """(rows, 8, columns): the gradient's norm, shared between the two of eight directions it lies between; 0 beyond the picture."""
+    across = np.float32(0.5) * (smooth[1:-1, 2:] - smooth[1:-1, :-2])
+    down = np.float32(0.5) * (smooth[2:, 1:-1] - smooth[:-2, 1:-1])
+    y, x = (jax.lax.broadcasted_iota(jnp.int32, across.shape, axis) - margin for axis in (0, 1))
+    inside = (y >= 0) & (y < size[0]) & (x >= 0) & (x < size[1])
+    wide, high = jnp.abs(across), jnp.abs(down)
+    ratio = jnp.minimum(wide, high) / jnp.maximum(jnp.maximum(wide, high), _TINY)
+    norm = jnp.where(inside, jnp.sqrt(across**2 + down**2), np.float32(0))
+    square, share = ratio * ratio, jnp.float32(_ATAN[-1])
+    for coefficient in _ATAN[-2::-1]:
+        share = share * square + np.float32(coefficient)
+    oblique = norm * (share * ratio)  # to the nearest diagonal; the rest goes to the nearest axis
+    straight = norm - oblique
+    straight, oblique, across, down = jax.lax.optimization_barrier((straight, oblique, across, down))
+    flat, right, below = jnp.abs(across) >= jnp.abs(down), across > 0, down > 0
+    kinds = [(straight, flat & right), (oblique, right & below), (straight, ~flat & below), (oblique, ~right & below)]
+    kinds += [
+        (straight, flat & ~right),
+        (oblique, ~(right | below)),
+        (straight, ~(flat | below)),
+        (oblique, right & ~below),
+    ]
+    return jax.lax.optimization_barrier(
+        jnp.stack([jnp.where(here, part, np.float32(0)) for part, here in kinds], axis=1)
+    )
+
+
+def _unit(rows: Array) -> Array:
+    """Rows of norm 1; zeros stay zeros."""
+    return rows / jnp.maximum(jnp.sqrt((rows * rows).sum(axis=1, keepdims=True)), _TINY)
