@@ -26,6 +26,7 @@ _HOME = {
     "MmfeatError": "mmfeat.errors",
     "Model": "mmfeat.model",
     "Normalise": "mmfeat.pool",
+    "Places": "mmfeat.pool",
     "Pool": "mmfeat.pool",
     "fit": "mmfeat.pipelines.fitting",
     "load": "mmfeat.model",
@@ -39,6 +40,7 @@ __all__ = [
     "MmfeatError",
     "Model",
     "Normalise",
+    "Places",
     "Pool",
     "__version__",
     "fit",
@@ -53,7 +55,7 @@ if TYPE_CHECKING:
     from mmfeat.model import Model, load
     from mmfeat.pipelines.fitting import fit
     from mmfeat.pipelines.searching import open
-    from mmfeat.pool import Normalise, Pool
+    from mmfeat.pool import Normalise, Places, Pool
 
 
 def __getattr__(name: str) -> Any:

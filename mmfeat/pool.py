@@ -8,7 +8,7 @@ Power law: F. Perronnin, J. Sánchez, T. Mensink, "Improving the Fisher kernel f
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,7 @@ import numpy as np
 from mmfeat.arrays import Locals
 from mmfeat.errors import SettingsError, ShapeError
 
-__all__ = ["Normalise", "Pool", "Regions", "cells", "check_regions", "count_regions"]
+__all__ = ["Normalise", "Places", "Pool", "Regions", "cells", "check_regions", "count_regions"]
 
 Array = Any
 Regions = tuple[tuple[int, int], ...]
@@ -69,6 +69,7 @@ class Pool:
     kind: "max" (of signed values), "mean" or "sum". An empty region gives 0.
     """
 
+    locals: ClassVar[bool] = True
     regions: Regions = ((1, 1),)
     kind: str = "mean"
 
@@ -96,6 +97,27 @@ class Pool:
         if self.kind == "sum":
             return total
         return total / jnp.maximum(weight.sum(axis=1), 1.0)[:, None]
+
+
+@dataclass(frozen=True)
+class Places:
+    """Puts the place of every local behind its values, so that a codebook or a mixture learns what lies where.
+
+    J. Sánchez, F. Perronnin, T. de Campos, "Modeling the spatial layout of images beyond spatial pyramids", Pattern Recognition
+    Letters 33, 2012.
+
+    weight: what the places are multiplied by: patches have x and y from -1/2 to 1/2, against the deviation of the values.
+    """
+
+    locals: ClassVar[bool] = True
+    weight: float = 1.0
+
+    def __call__(self, x: Locals) -> Locals:
+        """Values (B, L, d) to (B, L, d + k), k the length of a place."""
+        if not isinstance(x, Locals):
+            raise ShapeError("Places takes Locals", type(x).__name__, "put a descriptor before it")
+        where = jnp.asarray(x.where, jnp.float32) - (0.5 if x.where.shape[-1] == 2 else 0.0)
+        return x._replace(values=jnp.concatenate([jnp.asarray(x.values, jnp.float32), self.weight * where], axis=-1))
 
 
 @dataclass(frozen=True)

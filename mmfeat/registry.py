@@ -17,6 +17,7 @@ import importlib.metadata
 import pkgutil
 import re
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from mmfeat.errors import SettingsError
@@ -34,13 +35,18 @@ _OTHERS = {
     "decode": "mmfeat.media.decode:Decode",
     "join": "mmfeat.chain:Join",
     "normalise": "mmfeat.pool:Normalise",
+    "places": "mmfeat.pool:Places",
     "pool": "mmfeat.pool:Pool",
 }
 
 
 def name_of(cls: type) -> str:
     """The name of a settings class: its own name in snake case."""
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", cls.__name__).lower()
+    return _snake(cls.__name__)
+
+
+def _snake(name: str) -> str:
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
 
 
 def hyphens(name: str) -> str:
@@ -70,6 +76,21 @@ def _own(kind: str) -> dict[str, type]:
             for cls in vars(module).values():
                 if _is_kind(kind, cls) and cls.__module__ == module.__name__:
                     found[name_of(cls)] = cls
+    return found
+
+
+@cache
+def _places(kind: str) -> dict[str, tuple[str, str]]:
+    """Where the classes of our own folders stand, by name: (module, class), read from the sources. Nothing is imported.
+
+    A model names some five classes; importing all learners to find these would take longer than a search.
+    """
+    found: dict[str, tuple[str, str]] = {}
+    for folder in _FOLDERS[kind]:
+        for place in importlib.import_module(folder).__path__:
+            for path in sorted(Path(place).glob("[!_]*.py")):
+                for line in re.finditer(r"^class ([A-Z]\w*)", path.read_text(encoding="utf-8"), re.MULTILINE):
+                    found.setdefault(_snake(line[1]), (f"{folder}.{path.stem}", line[1]))
     return found
 
 
@@ -125,6 +146,12 @@ def class_named(name: str) -> type:
         module, _, attribute = _OTHERS[name].partition(":")
         return getattr(importlib.import_module(module), attribute)
     for kind in _FOLDERS:  # learners first: a chain of known learners never imports a recipe
+        if name in _places(kind):
+            module, attribute = _places(kind)[name]
+            found = getattr(importlib.import_module(module), attribute)
+            if _is_kind(kind, found):
+                return found
+    for kind in _FOLDERS:
         if name in _found(kind):
             return _found(kind)[name]
     names = [known for kind in _FOLDERS for known in _found(kind)]

@@ -22,7 +22,6 @@ from mmfeat.errors import DataError, SettingsError
 from mmfeat.learner import default_batches, fetched, sample, start, train
 from mmfeat.log import PassLog
 from mmfeat.mesh import default_mesh
-from mmfeat.pool import Pool
 from mmfeat.stream import ArraySource, Batch, Batches, Source, Subset, as_source, permutation
 
 __all__ = ["Fitted", "Report", "encode_sizes", "encode_source", "fit_chain"]
@@ -166,7 +165,7 @@ class _Work:
                 stages[number], state, form, cache = self._fit_join(stage, *here, cache, later, place)
             elif is_fixed(stage):
                 state = ()
-                keep = cache is not None and later and not isinstance(stage, Pool)
+                keep = cache is not None and later and not getattr(stage, "locals", False)
                 cache = self.advance(stage, (), cache) if keep else None
             else:
                 if "y" in stage.needs and hasattr(stage, "classes") and self.classes:

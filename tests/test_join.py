@@ -22,7 +22,7 @@ from mmfeat.learner import Learner
 from mmfeat.learners import KMeans, Lsh, Pca, Vlad
 from mmfeat.model import Model, load
 from mmfeat.plan import plan_chain
-from mmfeat.pool import Normalise, Pool, cells, count_regions
+from mmfeat.pool import Normalise, Places, Pool, cells, count_regions
 from mmfeat.settings import from_json, to_json
 from mmfeat.stages import Fitted, fit_chain
 from mmfeat.visualise.model_page import chain_section, spaces, stage_sections
@@ -175,3 +175,16 @@ def test_cells_are_counted_row_by_row() -> None:
     assert count_regions(((1, 1), (2, 2), (3, 1))) == 8
     with pytest.raises(SettingsError, match="levels of a pyramid"):
         Pool(((0, 1),))
+
+
+def test_places_are_learned_with_the_values() -> None:
+    """A stage that needs whole Locals between two learners of rows: the second sees the places too."""
+    where = DRAW.uniform(size=(50, 6, 2)).astype(np.float32)
+    x = Locals(DRAW.normal(size=(50, 6, 4)).astype(np.float32), where, np.ones((50, 6), np.float32))
+    fitted = fit_chain(Chain(Pca(3), Places(2.0), Lsh(4), Pool()), x)
+    assert fitted.states[2].mean.shape == (5,)
+    np.testing.assert_allclose(fitted.states[2].mean[3:], 2 * (where.mean((0, 1)) - 0.5), atol=1e-5)
+    out = Places(2.0)(x)
+    np.testing.assert_allclose(out.values[..., 4:], 2 * (where - 0.5), atol=1e-6)
+    with pytest.raises(ShapeError, match="Places takes Locals"):
+        Places()(np.zeros((2, 3)))  # type: ignore[arg-type]
