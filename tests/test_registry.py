@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from importlib import metadata
 
 import pytest
@@ -55,5 +57,39 @@ def test_a_package_that_cannot_be_imported_is_named(monkeypatch: pytest.MonkeyPa
     try:
         with pytest.raises(SettingsError, match=r"ModuleNotFoundError: .* from no_such_package\.one:One"):
             registry.descriptors()
+    finally:
+        registry._found.cache_clear()
+
+
+def test_a_known_name_imports_its_own_module_alone() -> None:
+    """In a process of its own: here all learners are imported already."""
+    code = (
+        "import sys; from mmfeat.registry import class_named; "
+        "assert class_named('kmeans').__name__ == 'KMeans'; "
+        "print([name for name in sys.modules if name.startswith(('mmfeat.learners.', 'mmfeat.pipelines.'))])"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert said.strip() == "['mmfeat.learners.kmeans']"
+
+
+def test_names_read_from_the_sources_are_those_of_the_classes() -> None:
+    """Everything that listing and importing finds is found without, and as the same class."""
+    for kind in registry._FOLDERS:
+        for name, cls in registry._own(kind).items():
+            module, attribute = registry._places(kind)[name]
+            assert (module, attribute) == (cls.__module__, cls.__name__)
+
+
+def test_a_foreign_name_is_found_beside_our_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Foreign(Lsh):
+        pass
+
+    point = metadata.EntryPoint("foreign", "mmfeat.learners.lsh:Lsh", "mmfeat.learners")
+    monkeypatch.setattr(registry, "_load", lambda kind, point: Foreign)
+    monkeypatch.setattr(metadata, "entry_points", lambda group: [point] if group == "mmfeat.learners" else [])
+    registry._found.cache_clear()
+    try:
+        assert registry.class_named("foreign") is Foreign
+        assert registry.class_named("lsh") is Lsh
     finally:
         registry._found.cache_clear()
