@@ -22,7 +22,7 @@ from typing import Annotated, Any
 import typer
 
 from mmfeat import __version__
-from mmfeat.cli import choose, demo, duplicates, evaluate, extract, fit, index, recipes, reproduce, search, show
+from mmfeat.cli import choose, demo, duplicates, evaluate, extract, fit, index, recipes, reproduce, search, show, teach
 from mmfeat.cli.options import ASKED, Interrupted
 from mmfeat.errors import MmfeatError
 
@@ -44,6 +44,7 @@ index.app.command("choose")(choose.choose)
 app.add_typer(index.app, name="index")
 app.command("search")(search.search)
 app.command("duplicates")(duplicates.duplicates)
+app.command("teach", cls=teach.Several)(teach.teach)
 app.command("show")(show.show)
 app.add_typer(evaluate.app, name="evaluate")
 app.command("recipes")(recipes.recipes)
