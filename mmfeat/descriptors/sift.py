@@ -19,7 +19,10 @@ and float32 on every device.
 
 from __future__ import annotations
 
+import functools
 import math
+import operator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +38,7 @@ __all__ = ["DenseSift"]
 
 Array = Any
 _CELLS, _DIRECTIONS, _CLIP = 4, 8, 0.2
+_GREY = 0.01  # of luma in the planes of colour
 _BLUR = 0.5  # pixels, the standard deviation that a camera's picture is taken to have
 _TINY = np.float32(1e-12)
 # atan(t) / 45° on [0, 1] as an odd polynomial in t, 1 at 1; wrong by 2.3e-6 at most
@@ -104,62 +108,47 @@ class DenseSift:
                 f"pictures hold at least one patch of {least} pixels", f"{height} x {width}", "set smaller sizes"
             )
         pixels, size = jnp.asarray(images.pixels), jnp.asarray(images.size, jnp.int32)
-        values, contrast = jax.lax.platform_dependent(
-            pixels,
-            size,
-            cpu=lambda p, s: jax.lax.map(
-                lambda one: self._picture(one[0], one[1], sizes), (p, s)
-            ),  # one picture stays in the cache
-            default=lambda p, s: jax.vmap(lambda p, s: self._picture(p, s, sizes))(p, s),
+
+        def one(picture: tuple[Array, Array]) -> tuple[Array, Array]:
+            values, weight = zip(*self._picture(*picture, sizes), strict=True)
+            return jnp.concatenate(values), jnp.concatenate(weight)
+
+        # on a CPU one picture after another: what is made of it on the way stays in the cache
+        values, weight = jax.lax.platform_dependent(
+            (pixels, size), cpu=functools.partial(jax.lax.map, one), default=jax.vmap(one)
         )
-        corner, extent = self._grid(height, width, sizes)
-        inside = ((corner + extent)[None] <= size[:, None, ::-1]).all(axis=-1)
-        seen = inside & (contrast >= self.contrast)
-        middle = (corner + extent / 2).astype(np.float32)
-        where = jnp.minimum(middle[None] / jnp.maximum(size[:, None, ::-1], 1).astype(jnp.float32), 1.0)
-        weight = (inside if self.keep_flat else seen).astype(jnp.float32)
-        return Locals(jnp.where(seen[..., None], values, jnp.float32(0)), where, weight)
+        grids = [self._corners(height, width, side) + np.float32(_CELLS * side / 2) for side in sizes]
+        valid = jnp.maximum(size[:, None, ::-1], 1).astype(jnp.float32)
+        return Locals(values, jnp.minimum(np.concatenate(grids)[None] / valid, 1.0), weight)
 
-    def _grid(self, height: int, width: int, sizes: list[int]) -> tuple[np.ndarray, np.ndarray]:
-        """For every patch x and y of its top left pixel (L, 2), and its extent in pixels (L, 1)."""
-        corners, extents = [], []
-        for extent in (_CELLS * side for side in sizes):
-            y, x = (np.arange(0, length - extent + 1, self.step, dtype=np.int32) for length in (height, width))
-            corners.append(np.stack(np.broadcast_arrays(x[None, :], y[:, None]), axis=-1).reshape(-1, 2))
-            extents.append(np.full((len(corners[-1]), 1), extent, np.int32))
-        return np.concatenate(corners), np.concatenate(extents)
+    def _corners(self, height: int, width: int, side: int) -> np.ndarray:
+        """(n, 2) int32: x and y of the top left pixel of every patch."""
+        y, x = (np.arange(0, length - _CELLS * side + 1, self.step, dtype=np.int32) for length in (height, width))
+        return np.stack(np.broadcast_arrays(x[None, :], y[:, None]), axis=-1).reshape(-1, 2)
 
-    def _picture(self, pixels: Array, size: Array, sizes: list[int]) -> tuple[Array, Array]:
-        """Descriptors (L, d) of one picture (H, W, C) of the valid size (2,), and their contrast (L,)."""
-        planes = self._planes(pixels, size)
-        values, contrast = zip(*(self._describe(planes, size, side) for side in sizes), strict=True)
-        return jnp.concatenate(values), jnp.concatenate(contrast)
+    def _picture(self, pixels: Array, size: Array, sizes: list[int]) -> Iterator[tuple[Array, Array]]:
+        """Descriptors (n, d) and their weights (n,), for each size of cell, of a picture (H, W, C) of the valid size (2,)."""
+        height, width = pixels.shape[:2]
+        mixes = (_luma, _red_green, _yellow_blue) if self.color == "opponent" else (_luma,)
+        planes = [_apart(functools.partial(_plane, mix=mix, size=size), pixels, size[0] > 0) for mix in mixes]
+        for side in sizes:
+            parts, contrasts = zip(*(self._describe(plane, size, side) for plane in planes), strict=True)
+            inside = (self._corners(height, width, side) + _CELLS * side <= size[None, ::-1]).all(axis=1)
+            seen = inside & (contrasts[0] >= self.contrast)
+            values = jnp.where(seen[:, None], jnp.concatenate(parts, axis=1), jnp.float32(0))
+            yield values, (inside if self.keep_flat else seen).astype(jnp.float32)
 
-    def _planes(self, pixels: Array, size: Array) -> list[Array]:
-        """The planes (H, W) that are described, their last valid row and column repeated to the end of the bucket."""
-        luma = as_grey(pixels)[..., 0]
-        planes = [luma]
-        if self.color == "opponent":
-            unit = as_unit(pixels)
-            red, green, blue = (unit[..., channel % unit.shape[-1]] for channel in range(3))
-            mixed = ((red - green) / math.sqrt(2), (red + green - 2 * blue) / math.sqrt(6))
-            planes += [plane + 0.01 * luma for plane in mixed]
-        return [_continued(_continued(plane, size[0], 0), size[1], 1) for plane in planes]
+    def _describe(self, plane: Array, size: Array, side: int) -> tuple[Array, Array]:
+        """Descriptors (n, 128) of one plane and one size of cell, and their contrast (n,)."""
+        profiles, here = _profiles(side, self.window), size[0] > 0
+        counts = self._count(_orientations(self._smooth(plane, here, side), size, _reach(side)), here, profiles, side)
+        contrast = counts.sum(axis=1) / profiles.sum() ** 2
+        counts = _unit(jnp.minimum(_unit(counts), np.float32(_CLIP)))
+        if self.root:
+            counts = jnp.sqrt(counts / jnp.maximum(counts.sum(axis=1, keepdims=True), _TINY))
+        return counts, contrast
 
-    def _describe(self, planes: list[Array], size: Array, side: int) -> tuple[Array, Array]:
-        """Descriptors (n, d) of one picture and one side of a cell, and the contrast (n,) of its first plane."""
-        profiles = _profiles(side, self.window)
-        mass, parts, totals = float(profiles.sum()) ** 2, [], []
-        for plane in planes:
-            counts = self._count(_orientations(self._smooth(plane, side), size, _reach(side)), profiles, side)
-            totals.append(counts.sum(axis=1) / mass)
-            counts = _unit(jnp.minimum(_unit(counts), np.float32(_CLIP)))
-            if self.root:
-                counts = jnp.sqrt(counts / jnp.maximum(counts.sum(axis=1, keepdims=True), _TINY))
-            parts.append(counts)
-        return jnp.concatenate(parts, axis=1), totals[0]
-
-    def _smooth(self, plane: Array, side: int) -> Array:
+    def _smooth(self, plane: Array, here: Array, side: int) -> Array:
         """(H, W) smoothed, with a margin of _reach(side) + 1 pixels all around."""
         variance = 0.0 if self.magnification is None else (side / self.magnification) ** 2 - _BLUR**2
         radius = math.ceil(4 * math.sqrt(variance)) if variance > 0 else 0
@@ -167,25 +156,64 @@ class DenseSift:
         taps = (gauss / gauss.sum()).astype(np.float32)
         plane = jnp.pad(plane, _reach(side) + 1 + radius, mode="edge")
         for axis in (0, 1) if radius else ():
-            plane = _shifted(plane, taps, 0, plane.shape[axis] - 2 * radius, 1, axis)
+            plane = _apart(
+                functools.partial(_shifted, taps=taps, count=plane.shape[axis] - 2 * radius, step=1, axis=axis),
+                plane,
+                here,
+            )
         return plane
 
-    def _count(self, maps: Array, profiles: np.ndarray, side: int) -> Array:
+    def _count(self, maps: Array, here: Array, profiles: np.ndarray, side: int) -> Array:
         """Counts h (n, 128) from orientation maps (rows, 8, columns) that have a margin of _reach(side)."""
         margin = 2 * _reach(side) + _CELLS * side
         down, across = ((maps.shape[axis] - margin) // self.step + 1 for axis in (0, 2))
-        rows = jnp.stack([_shifted(maps, taps, 0, down, self.step, 0) for taps in profiles], axis=1)
-        rows = rows.transpose(0, 3, 1, 2).reshape(down, maps.shape[2], _CELLS * _DIRECTIONS)
-        rows = jax.lax.optimization_barrier(rows)
-        counts = jnp.stack([_shifted(rows, taps, 0, across, self.step, 1) for taps in profiles], axis=2)
-        counts = counts.reshape(down, across, _CELLS, _CELLS, _DIRECTIONS).swapaxes(2, 3)
-        return counts.reshape(down * across, _CELLS * _CELLS * _DIRECTIONS)
+
+        def over_rows(maps: Array) -> Array:  # (down, 4, 8, columns)
+            return jnp.stack([_shifted(maps, taps, down, self.step, 0) for taps in profiles], axis=1)
+
+        def turned(rows: Array) -> Array:  # (down, columns, 32)
+            return rows.transpose(0, 3, 1, 2).reshape(down, -1, _CELLS * _DIRECTIONS)
+
+        rows = _apart(turned, _apart(over_rows, maps, here), here)
+        counts = [_shifted(rows, taps, across, self.step, 1).reshape(down, across, _CELLS, -1) for taps in profiles]
+        return jnp.stack(counts, axis=3).reshape(down * across, -1)
 
 
-def _continued(plane: Array, length: Array, axis: int) -> Array:
-    """What comes at and after `length` along an axis is what comes last before it."""
-    last = jax.lax.dynamic_index_in_dim(plane, jnp.maximum(length - 1, 0), axis)
-    return jnp.where(jax.lax.broadcasted_iota(jnp.int32, plane.shape, axis) < length, plane, last)
+def _apart(function: Callable[[Array], Array], x: Array, here: Array) -> Array:
+    """function(x); zeros where there is no picture. The condition also keeps XLA on a CPU from putting it into what follows.
+
+    It would do a sum over again for every term of the next one: 225 products for each pixel of a smoothing by 15 + 15.
+    """
+    shape = jax.eval_shape(function, x)
+    return jax.lax.cond(here, function, lambda x: jnp.zeros(shape.shape, shape.dtype), x)
+
+
+def _luma(pixels: Array) -> Array:
+    return as_grey(pixels)[..., 0]
+
+
+def _red_green(pixels: Array) -> Array:
+    red, green, _ = _colours(pixels)
+    return np.float32(0.5**0.5) * (red - green) + np.float32(_GREY) * _luma(pixels)
+
+
+def _yellow_blue(pixels: Array) -> Array:
+    red, green, blue = _colours(pixels)
+    return np.float32(6**-0.5) * (red + green - 2 * blue) + np.float32(_GREY) * _luma(pixels)
+
+
+def _colours(pixels: Array) -> list[Array]:
+    unit = as_unit(pixels)
+    return [unit[..., channel % unit.shape[-1]] for channel in range(3)]
+
+
+def _plane(pixels: Array, mix: Callable[[Array], Array], size: Array) -> Array:
+    """A mixture (H, W) of the channels; what comes at and after the valid size is what comes last before it."""
+    plane = mix(pixels)
+    for axis in (0, 1):
+        last = jax.lax.dynamic_index_in_dim(plane, jnp.maximum(size[axis] - 1, 0), axis)
+        plane = jnp.where(jax.lax.broadcasted_iota(jnp.int32, plane.shape, axis) < size[axis], plane, last)
+    return plane
 
 
 def _reach(side: int) -> int:
@@ -203,14 +231,13 @@ def _profiles(side: int, window: float | None) -> np.ndarray:
     return weights.astype(np.float32)
 
 
-def _shifted(x: Array, taps: np.ndarray, start: int, count: int, step: int, axis: int) -> Array:
-    """Σ_u taps[u] x[start + u + step i], i < count, along an axis."""
-    total = None
-    for u in np.flatnonzero(taps):
-        first = start + int(u)
-        part = taps[u] * jax.lax.slice_in_dim(x, first, first + step * (count - 1) + 1, step, axis)
-        total = part if total is None else total + part
-    return total
+def _shifted(x: Array, taps: np.ndarray, count: int, step: int, axis: int) -> Array:
+    """Σ_u taps[u] x[u + step i], i < count, along an axis."""
+    terms = [
+        taps[u] * jax.lax.slice_in_dim(x, int(u), int(u) + step * (count - 1) + 1, step, axis)
+        for u in np.flatnonzero(taps)
+    ]
+    return functools.reduce(operator.add, terms)
 
 
 def _orientations(smooth: Array, size: Array, margin: int) -> Array:
@@ -227,7 +254,6 @@ def _orientations(smooth: Array, size: Array, margin: int) -> Array:
         share = share * square + np.float32(coefficient)
     oblique = norm * (share * ratio)  # to the nearest diagonal; the rest goes to the nearest axis
     straight = norm - oblique
-    straight, oblique, across, down = jax.lax.optimization_barrier((straight, oblique, across, down))
     flat, right, below = jnp.abs(across) >= jnp.abs(down), across > 0, down > 0
     kinds = [(straight, flat & right), (oblique, right & below), (straight, ~flat & below), (oblique, ~right & below)]
     kinds += [
