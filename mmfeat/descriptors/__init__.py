@@ -8,8 +8,15 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-_HOME = {"DenseSift": "sift", "Deslant": "deslant", "Hog": "hog", "Patches": "patches", "Pixels": "pixels"}
-__all__ = ["DenseSift", "Deslant", "Hog", "Patches", "Pixels"]
+_HOME = {
+    "DenseSift": "sift",
+    "Deslant": "deslant",
+    "Hog": "hog",
+    "Lbp": "lbp",
+    "Patches": "patches",
+    "Pixels": "pixels",
+}
+__all__ = ["DenseSift", "Deslant", "Hog", "Lbp", "Patches", "Pixels"]
 
 
 def __getattr__(name: str) -> Any:
