@@ -15,13 +15,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import jax
-import jax.numpy as jnp
-
 from mmfeat.arrays import Locals
-from mmfeat.errors import SettingsError, ShapeError
 from mmfeat.learner import Learner, Metrics
-from mmfeat.learners.kmeans import KMeans, KMeansState, nearest, sum_by
+from mmfeat.learners.aggregation import check_scaling, locals_of, powered, residual_sums, scaled, unit
+from mmfeat.learners.kmeans import KMeans, KMeansState
+from mmfeat.pool import Regions
 
 __all__ = ["Vlad"]
 
@@ -35,6 +33,8 @@ class Vlad(Learner):
     codebook: the k-means of K clusters; its passes and batch are those of the training.
     power: the exponent α of the signed power law; 1 leaves the sums as they are, 0.5 tames descriptors that repeat.
     intra: scale the sum of every codeword to length 1 before the whole: no codeword outweighs the others.
+    regions: a spatial pyramid; the vectors of its R regions stand one after another.
+    norm: what is scaled to length 1: "whole", "regions" (each by itself, then the whole), or "none".
 
     >>> import jax, numpy as np
     >>> learner = Vlad(KMeans(2))
@@ -50,12 +50,11 @@ class Vlad(Learner):
     codebook: KMeans = KMeans(64)  # noqa: RUF009 - it is frozen
     power: float = 0.5
     intra: bool = False
+    regions: Regions = ((1, 1),)
+    norm: str = "whole"
 
     def __post_init__(self) -> None:
-        if not 0 < self.power <= 1:
-            raise SettingsError(
-                "the power law has an exponent in (0, 1]", f"power={self.power}", "0.5 is usual, 1 is off"
-            )
+        check_scaling(self.power, self.norm, self.regions)
 
     @property
     def passes(self) -> int:  # type: ignore[override]
@@ -85,24 +84,9 @@ class Vlad(Learner):
         return self.codebook.finish(key, state)
 
     def encode(self, state: KMeansState, x: Locals) -> Array:
-        """Locals (B, L, d) to rows (B, K * d) float32 of length 1; an item without locals of weight gives zeros."""
-        if not isinstance(x, Locals):
-            raise ShapeError(
-                "Vlad encodes whole Locals", type(x).__name__, "put a descriptor such as Patches before it"
-            )
-        values = jnp.asarray(x.values, jnp.float32)
-        codes = nearest(state.means, values.reshape(-1, values.shape[-1]))[0].reshape(values.shape[:2])
-        residuals = jnp.where(x.weight[..., None] > 0, values - state.means[codes], jnp.float32(0))
-        clusters = state.means.shape[0]
-        sums = jax.vmap(lambda code, rest, weight: sum_by(code, rest, weight, clusters))(codes, residuals, x.weight)
-        if self.power != 1:
-            sums = jnp.sign(sums) * jnp.abs(sums) ** self.power
+        """Locals (B, L, d) to rows (B, R * K * d) float32; an item without locals of weight gives zeros."""
+        _, sums = residual_sums(state.means, locals_of(x, "Vlad"), self.regions)
+        sums = powered(sums, self.power)
         if self.intra:
-            sums = _unit(sums)
-        return _unit(sums.reshape(sums.shape[0], -1))
-
-
-def _unit(x: Array) -> Array:
-    """The last axis scaled to length 1; zeros stay zeros."""
-    length = jnp.sqrt((x * x).sum(axis=-1, keepdims=True))
-    return x / jnp.where(length > 0, length, jnp.float32(1))
+            sums = unit(sums)
+        return scaled(sums.reshape(*sums.shape[:2], -1), 1.0, self.norm)

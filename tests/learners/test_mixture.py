@@ -141,7 +141,7 @@ def test_its_means_are_its_prototypes() -> None:
 def test_mistakes_are_told() -> None:
     for wrong in ({"components": 0}, {"floor": 0.0}, {"online": 0.5}, {"passes": 0}):
         with pytest.raises(SettingsError, match=next(iter(wrong))):
-            Mixture(**wrong)  # type: ignore[arg-type]
+            Mixture(**wrong)
     with pytest.raises(ShapeError, match="3 components"):
         Mixture(3).given(np.ones(2), np.ones((2, 4)), np.ones((2, 4)))
     with pytest.raises(ShapeError, match="2 rows"):
