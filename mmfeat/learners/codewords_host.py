@@ -77,9 +77,11 @@ def kernel(function: Any, reorder: bool = False) -> Any:
     """A function compiled by numba, without the interpreter's lock. reorder: sums may be taken in another order (vectors)."""
     from numba import njit
 
-    return njit(nogil=True, cache=True, error_model="numpy", fastmath={"reassoc", "contract"} if reorder else False)(
-        function
-    )
+    flags: Any = {"reassoc", "contract"} if reorder else False
+    try:
+        return njit(cache=True, nogil=True, error_model="numpy", fastmath=flags)(function)
+    except RuntimeError:  # there is no folder that can be written
+        return njit(nogil=True, error_model="numpy", fastmath=flags)(function)
 
 
 def _highest(scores, index) -> None:  # type: ignore[no-untyped-def]

@@ -23,6 +23,7 @@ from mmfeat.errors import SettingsError
 from mmfeat.learners.codewords import OfCodebook, check_neighbours, code_nearest
 from mmfeat.learners.codewords_host import Csr, as_csr, code_nearest_on_host, kernel
 from mmfeat.learners.kmeans import KMeans, KMeansState
+from mmfeat.learners.local_solvers import solve
 
 __all__ = ["Llc"]
 
@@ -69,7 +70,8 @@ class Llc(OfCodebook):
         trace = jnp.trace(C, axis1=1, axis2=2)[:, None, None]
         C = C / jnp.where(trace > 0, trace, jnp.float32(1))
         ridge = jnp.where(trace > 0, jnp.float32(self.beta), jnp.float32(1))  # all words are x itself: equal weights
-        w = _solve_ones(C + ridge * jnp.eye(C.shape[1], dtype=jnp.float32)[None, :, :])
+        C = C + ridge * jnp.eye(C.shape[1], dtype=jnp.float32)[None, :, :]
+        w = solve(C, jnp.ones_like(C[:, :, :1]))[:, :, 0]
         return w / w.sum(axis=1, keepdims=True)
 
     def host_sparse(self, state: KMeansState, x: np.ndarray) -> Csr:
@@ -77,19 +79,6 @@ class Llc(OfCodebook):
         write = kernel(_write, reorder=True)
         codes = code_nearest_on_host(state.means, x, self.neighbours, lambda *block: write(*block, self.beta))
         return as_csr(*codes)
-
-
-def _solve_ones(C: Array) -> Array:
-    """C⁻¹ 1 of positive definite matrices C (b, k, k), by Gauss and Jordan: k steps on all rows of the batch at once."""
-    k = C.shape[1]
-    right = jnp.ones(C.shape[:2], jnp.float32)
-    for j in range(k):
-        pivot = C[:, j, j][:, None]
-        row, value = C[:, j, :] / pivot, right[:, j][:, None] / pivot
-        factor = jnp.where(jnp.arange(k)[None, :] == j, jnp.float32(0), C[:, :, j])
-        C = (C - factor[:, :, None] * row[:, None, :]).at[:, j, :].set(row)
-        right = (right - factor * value).at[:, j].set(value[:, 0])
-    return right
 
 
 def _write(x, means, index, out, beta) -> None:  # type: ignore[no-untyped-def]
