@@ -18,6 +18,7 @@ import jax
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import Tags
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -176,7 +177,9 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, _Settings):
 class Classifier(ClassifierMixin, _Settings):
     """A learner with labels (or a `Chain` that ends in one) as a scikit-learn classifier.
 
-    learner: its `encode` gives class probabilities; None is `Softmax()`. Its `classes` is filled in. seed: of everything it draws.
+    learner: its `encode` gives class probabilities, or decision scores where it says `scores = True`; None is `Softmax()`. Its
+        `classes` is filled in. seed: of everything it draws.
+    What gives probabilities has `predict_proba`, what gives scores `decision_function`.
 
     Fitted: `classes_`, `stages_` the learners, `states_` their states as NumPy arrays, `n_features_in_`.
 
@@ -208,14 +211,27 @@ class Classifier(ClassifierMixin, _Settings):
         self.classes_ = names
         return self
 
-    def predict_proba(self, X: Any) -> np.ndarray:
-        """Probabilities (n, classes) of the classes, in the order of `classes_`."""
+    def _encoded(self, X: Any) -> np.ndarray:
         check_is_fitted(self)
         X = validate_data(self, X, dtype=_FLOATS, reset=False)
-        found = _encode(self.stages_, self.states_, _rows(X)).astype(X.dtype, copy=False)
+        return _encode(self.stages_, self.states_, _rows(X)).astype(X.dtype, copy=False)
+
+    def _gives_scores(self) -> bool:
+        stages = self.learner.stages if isinstance(self.learner, Chain) else (self.learner,)
+        return bool(getattr(stages[-1], "scores", False))
+
+    @available_if(lambda self: not self._gives_scores())
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Probabilities (n, classes) of the classes, in the order of `classes_`."""
+        found = self._encoded(X)
         return found / found.sum(axis=1, keepdims=True)
+
+    @available_if(lambda self: self._gives_scores())
+    def decision_function(self, X: Any) -> np.ndarray:
+        """Scores (n, classes) in the order of `classes_`; of two classes the scores (n,) of the second, as scikit-learn has it."""
+        found = self._encoded(X)
+        return (found[:, 1] - found[:, 0]) / 2 if found.shape[1] == 2 else found
 
     def predict(self, X: Any) -> np.ndarray:
         """The likeliest class (n,) of every row."""
-        check_is_fitted(self)
-        return self.classes_[self.predict_proba(X).argmax(axis=1)]
+        return self.classes_[self._encoded(X).argmax(axis=1)]

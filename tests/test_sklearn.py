@@ -15,9 +15,12 @@ from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.svm import LinearSVC
 from sklearn.utils.estimator_checks import check_estimator
 
 from mmfeat.chain import Chain
+from mmfeat.classify.averaged_sgd import AveragedSgd
+from mmfeat.classify.linear_svm import LinearSvm
 from mmfeat.classify.softmax import Softmax
 from mmfeat.errors import SettingsError
 from mmfeat.learners.autoencoder import Autoencoder
@@ -35,7 +38,9 @@ OTHERS = {
     "chain": Estimator(Chain(Zca(), KMeans(3))),
     "default": Estimator(),
     "itq": Estimator(Chain(Pca(), ItqRotation())),
+    "averaged_sgd": Classifier(AveragedSgd(batch=8)),
     "kmeans": Estimator(KMeans(3)),
+    "linear_svm": Classifier(LinearSvm()),
     "pca_hash": Estimator(PcaHash(1)),
     "softmax": Classifier(Softmax(passes=50)),
     "softmax_of_a_chain": Classifier(Chain(Pca(), Softmax(passes=50))),
@@ -147,3 +152,17 @@ def test_what_cannot_be_is_said() -> None:
 def test_importing_mmfeat_does_not_import_it() -> None:
     code = "import sys, mmfeat; sys.exit(any(name in sys.modules for name in ('sklearn', 'jax', 'mmfeat.sklearn')))"
     assert subprocess.run([sys.executable, "-c", code], cwd=os.path.dirname(os.path.dirname(__file__))).returncode == 0
+
+
+def test_a_classifier_that_gives_scores_is_the_one_of_sklearn(digits: Any) -> None:
+    x, y = digits[0] / 16, digits[1]
+    for labels in (y, y > 4):
+        known = LinearSVC(C=0.5, tol=1e-6, dual=False).fit(x, labels)
+        mine = Classifier(LinearSvm(c=0.5, tolerance=1e-6)).fit(x, labels)
+        np.testing.assert_allclose(mine.decision_function(x), known.decision_function(x), atol=5e-3)
+        assert (mine.predict(x) == known.predict(x)).all()
+    assert not hasattr(mine, "predict_proba")
+    assert not hasattr(Classifier(), "decision_function")
+    streamed = Classifier(AveragedSgd(batch=16, l2=1e-4)).fit(x, y)
+    assert streamed.score(x, y) > 0.97
+    assert streamed.decision_function(x).shape == (len(x), 10)

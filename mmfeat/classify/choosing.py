@@ -18,7 +18,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from mmfeat.classify.linear_svm import LinearSvm, problem_of
+from mmfeat.classify.linear_svm import NEVER, LinearSvm, problem_of
 from mmfeat.classify.squared_hinge import Gram, Rows, gram_of, solve
 from mmfeat.errors import DataError, SettingsError, ShapeError
 
@@ -31,7 +31,7 @@ _CS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 class Choice:
     """The chosen c; table: a dict per c with c, accuracy, mean_per_class and deviation (of the latter over the folds).
 
-    scores (n, classes): of every labelled row by the fit at the chosen c that did not see it; NaN for the others.
+    scores (n, classes): of every labelled row by the fit at the chosen c that did not see it; NaN for rows that no fold left out.
     """
 
     c: float
@@ -107,12 +107,21 @@ def _path(
     base: LinearSvm, problem: Rows | Gram, y: np.ndarray, training: np.ndarray, cs: tuple[float, ...]
 ) -> np.ndarray:
     """Scores (c, n, classes) of all rows along the path, by fits to the rows in `training`."""
-    targets, costs, _ = problem_of(dataclasses.replace(base, c=1.0), jnp.asarray(y), jnp.asarray(training, jnp.float32))
+    targets, costs, counts = problem_of(
+        dataclasses.replace(base, c=1.0), jnp.asarray(y), jnp.asarray(training, jnp.float32)
+    )
     machines, out = problem.zeros(len(targets)), []
     for c in cs:
         found = solve(problem, targets, jnp.float32(c) * costs, machines, base.tolerance, base.iterations)
         machines, scores = found.machines, np.asarray(found.scores).T
-        out.append(np.concatenate([-scores, scores], axis=1) if base.classes == 2 else scores)
+        if not np.isfinite(np.asarray(machines)).all():
+            raise DataError(
+                "every machine ends in finite numbers",
+                f"NaN or infinity at c={c:g}",
+                "check the rows for NaN, and scale them",
+            )
+        missing = np.asarray(counts)[None, :] == 0
+        out.append(np.concatenate([-scores, scores], axis=1) if base.classes == 2 else np.where(missing, NEVER, scores))
     return np.stack(out)
 
 

@@ -24,11 +24,11 @@ from mmfeat.classify.squared_hinge import Gram, Rows, gram_of, gram_pays, solve
 from mmfeat.errors import SettingsError
 from mmfeat.learner import Learner, Metrics, rows_of
 
-__all__ = ["LinearSvm", "LinearSvmState", "problem_of"]
+__all__ = ["NEVER", "LinearSvm", "LinearSvmState", "problem_of"]
 
 Array = Any
 _matmul = partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
-_NEVER = -1e9  # the score of a class that had no example
+NEVER = -1e9  # the score of a class that had no example
 
 
 class LinearSvmState(NamedTuple):
@@ -111,7 +111,7 @@ class LinearSvm(Learner):
             machines = found.machines
         seen = counts > 0 if self.classes > 2 else counts.min(keepdims=True) >= 0
         new = LinearSvmState(
-            jnp.where(seen[None, :], machines[:, :-1].T, 0.0), jnp.where(seen, self.bias * machines[:, -1], _NEVER)
+            jnp.where(seen[None, :], machines[:, :-1].T, 0.0), jnp.where(seen, self.bias * machines[:, -1], NEVER)
         )
         new = jax.tree.map(lambda a, b: jnp.where(weight.sum() > 0, a, b), new, state)
         gap = (found.gap / jnp.maximum(found.objective, 1e-30)).max()

@@ -90,14 +90,15 @@ def gram_pays(n: int, d: int, machines: int) -> bool:
     return n < d and n * d + 50 * n * machines < 100 * d * machines
 
 
-@partial(jax.jit, static_argnames=("iterations",))
+@jax.jit
 def solve(
-    problem: Rows | Gram, targets: Array, costs: Array, start: Array, tolerance: Array, iterations: int = 100
+    problem: Rows | Gram, targets: Array, costs: Array, start: Array, tolerance: Array, iterations: Array = 100
 ) -> Solution:
     """The optimum of every machine.
 
     targets (m, n): 1 and -1. costs (m, n) ≥ 0: c, with the machine's C in it; rows of cost 0 take no part. start: machines.
     tolerance: a machine rests when its duality gap is at most this share of its objective, or when float32 gives no more.
+    iterations: Newton steps at most. A machine that cannot move at all and is nowhere near (its numbers overflow) is NaN.
     """
 
     def dot(a: Array, b: Array, image: Array) -> Array:
@@ -129,7 +130,8 @@ def solve(
     going = first[3] > tolerance * first[2]
     carry = (start, z, *first, going, jnp.int32(0))
     w, z, _, _, objective, gap, _, count = jax.lax.while_loop(lambda c: c[6].any() & (c[7] < iterations), newton, carry)
-    return Solution(w, z, objective, jnp.maximum(gap, 0), count)
+    lost = ~jnp.isfinite(gap) | ((gap > objective) & (objective >= first[2] * (1 - 1e-7)))
+    return Solution(jnp.where(lost[:, None], jnp.nan, w), z, objective, jnp.maximum(gap, 0), count)
 
 
 def _directions(
