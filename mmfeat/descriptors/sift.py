@@ -130,37 +130,45 @@ class DenseSift:
         """Descriptors (n, d) and their weights (n,), for each size of cell, of a picture (H, W, C) of the valid size (2,)."""
         height, width = pixels.shape[:2]
         mixes = (_luma, _red_green, _yellow_blue) if self.color == "opponent" else (_luma,)
-        planes = [_apart(functools.partial(_plane, mix=mix, size=size), pixels, size[0] > 0) for mix in mixes]
+        spare = max(self._margin(side) for side in sizes)
+        make = functools.partial(_plane, size=size, spare=spare)
+        planes = [_apart(functools.partial(make, mix=mix), pixels, size[0] > 0) for mix in mixes]
         for side in sizes:
-            parts, contrasts = zip(*(self._describe(plane, size, side) for plane in planes), strict=True)
+            cut = slice(spare - self._margin(side), self._margin(side) - spare or None)
+            parts, contrasts = zip(*(self._describe(plane[cut, cut], size, side) for plane in planes), strict=True)
             inside = (self._corners(height, width, side) + _CELLS * side <= size[None, ::-1]).all(axis=1)
             seen = inside & (contrasts[0] >= self.contrast)
             values = jnp.where(seen[:, None], jnp.concatenate(parts, axis=1), jnp.float32(0))
             yield values, (inside if self.keep_flat else seen).astype(jnp.float32)
 
     def _describe(self, plane: Array, size: Array, side: int) -> tuple[Array, Array]:
-        """Descriptors (n, 128) of one plane and one size of cell, and their contrast (n,)."""
+        """Descriptors (n, 128) of a plane with a margin of `_margin` and one size of cell, and their contrast (n,)."""
         profiles, here = _profiles(side, self.window), size[0] > 0
-        counts = self._count(_orientations(self._smooth(plane, here, side), size, _reach(side)), here, profiles, side)
+        maps = _orientations(self._smooth(plane, here, side), size, here, _reach(side))
+        counts = self._count(maps, here, profiles, side)
         contrast = counts.sum(axis=1) / profiles.sum() ** 2
         counts = _unit(jnp.minimum(_unit(counts), np.float32(_CLIP)))
         if self.root:
             counts = jnp.sqrt(counts / jnp.maximum(counts.sum(axis=1, keepdims=True), _TINY))
         return counts, contrast
 
-    def _smooth(self, plane: Array, here: Array, side: int) -> Array:
-        """(H, W) smoothed, with a margin of _reach(side) + 1 pixels all around."""
+    def _gauss(self, side: int) -> np.ndarray:
+        """The smoothing as an odd number of weights, cut at four standard deviations."""
         variance = 0.0 if self.magnification is None else (side / self.magnification) ** 2 - _BLUR**2
         radius = math.ceil(4 * math.sqrt(variance)) if variance > 0 else 0
         gauss = np.exp(-0.5 * np.arange(-radius, radius + 1) ** 2 / max(variance, 1e-9))
-        taps = (gauss / gauss.sum()).astype(np.float32)
-        plane = jnp.pad(plane, _reach(side) + 1 + radius, mode="edge")
-        for axis in (0, 1) if radius else ():
-            plane = _apart(
-                functools.partial(_shifted, taps=taps, count=plane.shape[axis] - 2 * radius, step=1, axis=axis),
-                plane,
-                here,
-            )
+        return (gauss / gauss.sum()).astype(np.float32)
+
+    def _margin(self, side: int) -> int:
+        """Pixels beyond the picture that are looked at: by the outer cells, by the gradient, by the smoothing."""
+        return _reach(side) + 1 + len(self._gauss(side)) // 2
+
+    def _smooth(self, plane: Array, here: Array, side: int) -> Array:
+        """A plane with a margin of `_margin`, smoothed: a margin of `_reach` + 1 is left."""
+        taps = self._gauss(side)
+        for axis in (0, 1) if len(taps) > 1 else ():
+            count = plane.shape[axis] + 1 - len(taps)
+            plane = _apart(functools.partial(_shifted, taps=taps, count=count, step=1, axis=axis), plane, here)
         return plane
 
     def _count(self, maps: Array, here: Array, profiles: np.ndarray, side: int) -> Array:
@@ -183,14 +191,18 @@ class DenseSift:
         return maps
 
 
-def _apart(function: Callable[[Array], Array], x: Array, here: Array) -> Array:
+def _apart(function: Callable[[Array], Any], x: Array, here: Array) -> Any:
     """function(x); zeros where there is no picture. It also keeps XLA from putting it into what follows.
 
     Put into the next sum, a sum would be done over for each of its terms: a smoothing by 15 rows and 15 columns would cost 225
     products a pixel. On accelerators the barrier alone prevents that, on a CPU the condition does.
     """
-    shape = jax.eval_shape(function, x)
-    return jax.lax.optimization_barrier(jax.lax.cond(here, function, lambda x: jnp.zeros(shape.shape, shape.dtype), x))
+    shapes = jax.eval_shape(function, x)
+
+    def nothing(x: Array) -> Any:
+        return jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)
+
+    return jax.lax.optimization_barrier(jax.lax.cond(here, function, nothing, x))
 
 
 def _luma(pixels: Array) -> Array:
@@ -212,13 +224,13 @@ def _colours(pixels: Array) -> list[Array]:
     return [unit[..., channel % unit.shape[-1]] for channel in range(3)]
 
 
-def _plane(pixels: Array, mix: Callable[[Array], Array], size: Array) -> Array:
-    """A mixture (H, W) of the channels; what comes at and after the valid size is what comes last before it."""
+def _plane(pixels: Array, mix: Callable[[Array], Array], size: Array, spare: int) -> Array:
+    """A mixture of the channels, continued as its first and last valid row and column: (H + 2 spare, W + 2 spare)."""
     plane = mix(pixels)
     for axis in (0, 1):
         last = jax.lax.dynamic_index_in_dim(plane, jnp.maximum(size[axis] - 1, 0), axis)
         plane = jnp.where(jax.lax.broadcasted_iota(jnp.int32, plane.shape, axis) < size[axis], plane, last)
-    return plane
+    return jnp.pad(plane, spare, mode="edge")
 
 
 def _reach(side: int) -> int:
@@ -245,31 +257,32 @@ def _shifted(x: Array, taps: np.ndarray, count: int, step: int, axis: int) -> Ar
     return functools.reduce(operator.add, terms)
 
 
-def _orientations(smooth: Array, size: Array, margin: int) -> Array:
+def _orientations(smooth: Array, size: Array, here: Array, margin: int) -> Array:
     """(rows, 8, columns): the gradient's norm, shared between the two of eight directions it lies between; 0 beyond the picture."""
+    shares = _apart(functools.partial(_shares, size=size, margin=margin), smooth, here)
+    straight, oblique, axis, diagonal = (part[:, None, :] for part in shares)
+    shape = (straight.shape[0], _DIRECTIONS, straight.shape[2])
+    direction = jax.lax.broadcasted_iota(jnp.int32, shape, 1)
+    return jnp.where(direction == axis, straight, jnp.where(direction == diagonal, oblique, jnp.float32(0)))
+
+
+def _shares(smooth: Array, size: Array, margin: int) -> tuple[Array, Array, Array, Array]:
+    """What the gradient gives to the nearest axis and to the nearest diagonal, and their numbers (0, 2, 4, 6; 1, 3, 5, 7)."""
     across = np.float32(0.5) * (smooth[1:-1, 2:] - smooth[1:-1, :-2])
     down = np.float32(0.5) * (smooth[2:, 1:-1] - smooth[:-2, 1:-1])
     y, x = (jax.lax.broadcasted_iota(jnp.int32, across.shape, axis) - margin for axis in (0, 1))
     inside = (y >= 0) & (y < size[0]) & (x >= 0) & (x < size[1])
     wide, high = jnp.abs(across), jnp.abs(down)
     ratio = jnp.minimum(wide, high) / jnp.maximum(jnp.maximum(wide, high), _TINY)
-    norm = jnp.where(inside, jnp.sqrt(across**2 + down**2), np.float32(0))
     square, share = ratio * ratio, jnp.float32(_ATAN[-1])
     for coefficient in _ATAN[-2::-1]:
         share = share * square + np.float32(coefficient)
-    oblique = norm * jnp.minimum(
-        share * ratio, np.float32(1)
-    )  # to the nearest diagonal; the rest goes to the nearest axis
-    straight = norm - oblique
-    flat, right, below = jnp.abs(across) >= jnp.abs(down), across > 0, down > 0
-    kinds = [(straight, flat & right), (oblique, right & below), (straight, ~flat & below), (oblique, ~right & below)]
-    kinds += [
-        (straight, flat & ~right),
-        (oblique, ~(right | below)),
-        (straight, ~(flat | below)),
-        (oblique, right & ~below),
-    ]
-    return jnp.stack([jnp.where(here, part, np.float32(0)) for part, here in kinds], axis=1)
+    norm = jnp.where(inside, jnp.sqrt(across**2 + down**2), np.float32(0))
+    oblique = norm * jnp.minimum(share * ratio, np.float32(1))
+    right, below = across > 0, down > 0
+    axis = jnp.where(wide >= high, jnp.where(right, 0, 4), jnp.where(below, 2, 6)).astype(jnp.int32)
+    diagonal = jnp.where(right, jnp.where(below, 1, 7), jnp.where(below, 3, 5)).astype(jnp.int32)
+    return norm - oblique, oblique, axis, diagonal
 
 
 def _unit(rows: Array) -> Array:
