@@ -55,7 +55,7 @@ class Lcc(Learner):
     """Local coordinate coding.
 
     codebook: the k-means of K clusters that the anchors are, or begin as.
-    penalty: μ. p: the exponent is 1 + p; 0 <= p <= 1. They are for rows whose length is near 1.
+    penalty: μ. p: the exponent is 1 + p; 0 <= p <= 2, or 1 with `refine`. They are for rows whose length is near 1.
     neighbours: k, the anchors a row may use; None is all of them, which is slow.
     sums_to_one: codes do; they do not depend on the origin.
     refine: passes after the codebook's that lower E.
@@ -83,9 +83,9 @@ class Lcc(Learner):
 
     def __post_init__(self) -> None:
         check_neighbours(self.neighbours, self.codebook.clusters)
-        if not (0 < self.penalty < float("inf") and 0 <= self.p <= 1 and self.refine >= 0):
+        if not (0 < self.penalty < float("inf") and 0 <= self.p <= (1 if self.refine else 2) and self.refine >= 0):
             raise SettingsError(
-                "the penalty is above 0, p between 0 and 1, and refine not below 0",
+                "the penalty is above 0, p between 0 and 2 (1 where anchors are refined), and refine not below 0",
                 f"penalty={self.penalty}, p={self.p}, refine={self.refine}",
                 "0.1, 1 and 0 are usual",
             )

@@ -163,6 +163,6 @@ def test_settings_and_mistakes() -> None:
     learner = Lcc(KMeans(7), 0.2, 0.5, None, True, 3)
     assert from_json(to_json(learner)) == learner
     assert learner.passes == learner.codebook.passes + 3
-    for wrong in ({"penalty": 0.0}, {"p": 2.0}, {"refine": -1}, {"neighbours": 2000}):
+    for wrong in ({"penalty": 0.0}, {"p": 2.5}, {"refine": -1}, {"neighbours": 2000}):
         with pytest.raises(SettingsError, match=next(iter(wrong))):
             Lcc(**wrong)
