@@ -39,9 +39,10 @@ _LOSSES = ("hinge", "softmax", "squared_hinge")
 
 
 class AveragedSgdState(NamedTuple):
-    """mean_weights (k, d) and mean_bias (k,) encode rows from which `centre` (d,) is taken; weights and bias are the last iterate.
+    """mean_weights (k, d) and mean_bias (k,) encode rows from which centre (d,) is taken; weights and bias: the last iterate.
 
-    rate () is γ_0; count () the steps, averaged () those in the mean, finished () the passes.
+    square () is the mean squared length of centred rows, rate () is γ_0; count () the steps, averaged () those in the mean,
+    finished () the passes.
     """
 
     weights: Array
@@ -49,6 +50,7 @@ class AveragedSgdState(NamedTuple):
     mean_weights: Array
     mean_bias: Array
     centre: Array
+    square: Array
     rate: Array
     count: Array
     averaged: Array
@@ -105,7 +107,10 @@ class AveragedSgd(Learner):
         weight = ((y >= 0) & (y < self.classes)).astype(jnp.float32)
         rows, none = jnp.where(weight[:, None] > 0, rows, 0.0), jnp.int32(0)
         centre = _matmul(weight, rows) / jnp.maximum(weight.sum(), 1.0)
-        state = AveragedSgdState(weights, bias, weights, bias, centre, jnp.float32(self.rate), none, none, none)
+        square = _matmul(weight, jnp.square(rows - centre[None, :]).sum(axis=1)) / jnp.maximum(weight.sum(), 1.0)
+        square = jnp.where(square > 0, square, 1.0)
+        rate = jnp.float32(self.rate)
+        state = AveragedSgdState(weights, bias, weights, bias, centre, square, rate, none, none, none)
         return state if self.rate else state._replace(rate=self._choose_rate(state, rows, y, weight))
 
     def step(self, key: Array, state: AveragedSgdState, x: Any, weight: Array) -> tuple[AveragedSgdState, Metrics]:
@@ -136,7 +141,7 @@ class AveragedSgd(Learner):
         rate = state.rate * (1 + self.l2 * state.rate * state.count.astype(jnp.float32)) ** jnp.float32(-2 / 3)
         rate = jnp.where(some, rate, 0.0)
         weights = (1 - rate * self.l2) * state.weights - rate * _matmul(slope.T, rows)
-        bias = state.bias - rate * slope.sum(axis=0)
+        bias = state.bias - rate * state.square * slope.sum(axis=0)  # as if its column were as long as the rows
         one = some.astype(jnp.int32)
         averaged = state.averaged + one
         share = jnp.where(some, 1 / jnp.maximum(averaged, 1).astype(jnp.float32), 0.0)
@@ -166,7 +171,6 @@ class AveragedSgd(Learner):
         size = min(self.batch, len(rows))
         cut = len(rows) // size * size
         parts = [leaf[:cut].reshape(-1, size, *leaf.shape[1:]) for leaf in (rows, y, weight)]
-        square = _matmul(weight, jnp.square(rows - state.centre[None, :]).sum(axis=1)) / jnp.maximum(weight.sum(), 1.0)
 
         def try_rate(rate: Array) -> Array:
             begun = state._replace(rate=rate)
@@ -175,5 +179,5 @@ class AveragedSgd(Learner):
             value = loss + 0.5 * self.l2 * jnp.square(end.mean_weights).sum()
             return jnp.where(jnp.isfinite(value), value, jnp.inf)
 
-        rates = jnp.asarray(_LADDER, jnp.float32) / jnp.where(square > 0, square, 1.0)
+        rates = jnp.asarray(_LADDER, jnp.float32) / state.square
         return rates[jax.lax.map(try_rate, rates).argmin()]
