@@ -69,7 +69,9 @@ class Learner(Protocol):
                 For steps of products alone: convolutions within a loop are several times slower on the CPU.
     scratch:    patterns of state leaf names that only training needs (sums, moments): a saved model leaves them out, as zeros.
 
-    Optional: `host_step(key, state, x, weight)` and `host_encode(state, x)`, the same functions on NumPy arrays, used outside
+    Optional: `most_rows`, a setting: where a chain gathers rows for this learner, it gathers at most so many.
+
+    `host_step(key, state, x, weight)` and `host_encode(state, x)`, the same functions on NumPy arrays, used outside
     `jit` where the backend is the CPU and there is one device; and `affine(state) -> (mean (d,), matrix (d, k))` of a learner
     whose encode is (x - mean) @ matrix, which lets a chain fold neighbours into one product.
 

@@ -149,13 +149,14 @@ class _Work:
         onward: bool,
         at: int | None = None,
     ) -> tuple[tuple[Any, ...], tuple[Any, ...], tuple[Any, ...], Any]:
-        """Fit a chain behind the stages `before`, whose states are `known`: its stages, states, forms and its own sample.
+        """Fit a chain behind the stages `before`, whose states are `known`: its stages, states, forms, and `cache` at its end.
 
-        cache: the sample the stages before gave; None: it is gathered from the source. onward: whether a learner comes after
-        the chain, which wants its sample. at: the place of the stage that this chain is a branch of.
+        cache: the sample the stages before gave; None: one is gathered from the source, and not handed on: branches that gather
+        for themselves have other rows. onward: whether a learner comes after the chain, which wants the sample. at: the place
+        of the stage that this chain is a branch of.
         """
         stages, states, forms = list(chain.stages), list[Any](), list[Any]()
-        learns = [not is_fixed(stage) for stage in stages]
+        learns, own = [not is_fixed(stage) for stage in stages], False
         for number, stage in enumerate(stages):
             place = at if at is not None else len(before) + number
             later = onward or any(learns[number + 1 :])
@@ -170,8 +171,9 @@ class _Work:
             else:
                 if "y" in stage.needs and hasattr(stage, "classes") and self.classes:
                     stages[number] = stage = dataclasses.replace(stage, classes=self.classes)
+                most = min(chain.fit_rows or 2**62, getattr(stage, "most_rows", None) or 2**62)
                 if cache is None:
-                    cache = self.gather(*here, chain.fit_rows)
+                    cache, own = self.gather(*here, most if most < 2**62 else None), True
                 passes = PassLog(place, type(stage).__name__)
                 state, form = self.train(stage, cache, passes)
                 self.log += passes.rows
@@ -180,7 +182,7 @@ class _Work:
             forms.append(form)
             if at is None and learns[number]:
                 self.after(number, stages[number], state)
-        return tuple(stages), tuple(states), tuple(forms), cache
+        return tuple(stages), tuple(states), tuple(forms), None if own else cache
 
     def _fit_join(
         self, join: Join, before: tuple[Any, ...], known: tuple[Any, ...], cache: Any, later: bool, place: int
