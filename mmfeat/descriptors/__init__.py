@@ -9,14 +9,16 @@ import importlib
 from typing import Any
 
 _HOME = {
+    "ColourHistogram": "colour",
     "DenseSift": "sift",
     "Deslant": "deslant",
     "Hog": "hog",
     "Lbp": "lbp",
+    "LocalColour": "colour",
     "Patches": "patches",
     "Pixels": "pixels",
 }
-__all__ = ["DenseSift", "Deslant", "Hog", "Lbp", "Patches", "Pixels"]
+__all__ = ["ColourHistogram", "DenseSift", "Deslant", "Hog", "Lbp", "LocalColour", "Patches", "Pixels"]
 
 
 def __getattr__(name: str) -> Any:

@@ -9,6 +9,7 @@ Opponent: K. van de Sande, T. Gevers, C. Snoek, "Evaluating color descriptors fo
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -32,8 +33,9 @@ SPACES: dict[str, tuple[tuple[float, float], ...]] = {
 }
 
 
-def to_space(red: Array, green: Array, blue: Array, space: str) -> Channels:
-    """Channels in [0, 1] to those of a space of SPACES."""
+def to_space(space: str, channels: Sequence[Array]) -> Channels:
+    """Red, green and blue in [0, 1] to the channels of a space of SPACES."""
+    red, green, blue = channels
     functions = {"hsv": to_hsv, "lab": to_lab, "opponent": to_opponent}
     return functions[space](red, green, blue) if space in functions else (red, green, blue)
 

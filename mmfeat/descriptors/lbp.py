@@ -44,7 +44,7 @@ class Lbp:
     codes: "u2": each uniform pattern a bin, all others one: P (P - 1) + 3; "riu2": uniform patterns by their number of ones, which
         is the same when the picture is turned: P + 2; "all": every pattern, 2^P bins, for at most 12 points.
     regions: levels (rows, columns) of a pyramid over the pixels whose circles are wholly inside the picture.
-    colour: "grey"; "rgb" or "opponent": three channels, each by itself.
+    color: "grey"; "rgb" or "opponent": three channels, each by itself.
     norm: of each histogram: "l1", "l2", "hellinger" (roots of shares) or "none" (counts).
 
     The codes are those of scikit-image's `local_binary_pattern` ("nri_uniform", "uniform", "default"), but where an interpolated
@@ -59,16 +59,16 @@ class Lbp:
     circles: tuple[tuple[int, float], ...] = ((8, 1.0),)
     codes: str = "u2"
     regions: Regions = ((1, 1), (2, 2))
-    colour: str = "grey"
+    color: str = "grey"
     norm: str = "hellinger"
 
     def __post_init__(self) -> None:
         if not self.circles or any(not 2 <= points <= 24 or radius < 1 for points, radius in self.circles):
             raise SettingsError("circles have 2..24 points and a radius from 1", repr(self.circles), "try ((8, 1.0),)")
-        if self.codes not in _KINDS or self.colour not in _COLOURS:
+        if self.codes not in _KINDS or self.color not in _COLOURS:
             raise SettingsError(
-                f"codes is one of {', '.join(_KINDS)}, and colour one of {', '.join(_COLOURS)}",
-                f"codes={self.codes!r}, colour={self.colour!r}",
+                f"codes is one of {', '.join(_KINDS)}, and color one of {', '.join(_COLOURS)}",
+                f"codes={self.codes!r}, color={self.color!r}",
                 "use one of these",
             )
         if self.codes == "all" and max(points for points, _ in self.circles) > 12:
@@ -98,12 +98,12 @@ class Lbp:
         """Channels (B, H, W) float32 in 0..255 (bytes stay whole numbers, so that equal ones are equal)."""
         scale = jnp.float32(1 if pixels.dtype == np.uint8 else 255)
         found = [plane.astype(jnp.float32) * scale for plane in planes(pixels)]
-        if self.colour == "grey":
+        if self.color == "grey":
             return (
                 found if len(found) == 1 else [sum((w * x for w, x in zip(_LUMA, found, strict=True)), jnp.float32(0))]
             )
         found = found * 3 if len(found) == 1 else found
-        return found if self.colour == "rgb" else list(to_opponent(*found))
+        return found if self.color == "rgb" else list(to_opponent(*found))
 
 
 def _bins(points: int, codes: str) -> int:

@@ -132,23 +132,23 @@ def test_padding_floats_and_equal_channels_change_nothing() -> None:
     three = Images(np.repeat(images.pixels, 3, axis=-1), SIZES)
     np.testing.assert_allclose(lbp(three), known, atol=1e-6)
     for colour in ("rgb", "opponent"):
-        own = Lbp(colour=colour)
+        own = Lbp(color=colour)
         np.testing.assert_allclose(own(three), own(images), atol=1e-6)
 
 
 def test_colours_are_described_channel_by_channel() -> None:
     images = pictures(3)
-    rows = np.asarray(Lbp(colour="rgb")(images)).reshape(4, 3, -1)
+    rows = np.asarray(Lbp(color="rgb")(images)).reshape(4, 3, -1)
     for channel in range(3):
         alone = Images(images.pixels[..., channel : channel + 1], SIZES)
         np.testing.assert_array_equal(rows[:, channel], Lbp()(alone))
-    flat = np.asarray(Lbp(colour="opponent", regions=((1, 1),), norm="l1")(pictures())).reshape(4, 3, 59)
+    flat = np.asarray(Lbp(color="opponent", regions=((1, 1),), norm="l1")(pictures())).reshape(4, 3, 59)
     np.testing.assert_allclose(flat[:3, :2, 57], 1.0, atol=1e-6)  # grey: both colour channels are flat, all ones
 
 
 def test_mistakes_are_told() -> None:
     wrong: list[dict[str, Any]] = [
-        {"circles": ((8, 0.5),)}, {"codes": "ror"}, {"colour": "hsv"}, {"circles": ((16, 2.0),), "codes": "all"}, {"norm": "l3"},
+        {"circles": ((8, 0.5),)}, {"codes": "ror"}, {"color": "hsv"}, {"circles": ((16, 2.0),), "codes": "all"}, {"norm": "l3"},
         {"regions": ()},
     ]  # fmt: skip
     for settings in wrong:
