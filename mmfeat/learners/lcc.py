@@ -24,9 +24,9 @@ import numpy as np
 from mmfeat.errors import SettingsError
 from mmfeat.learner import Learner, Metrics, rows_of
 from mmfeat.learners.codewords import check_neighbours, code_nearest, in_blocks
-from mmfeat.learners.codewords_host import Csr, as_csr, code_nearest_on_host, kernel
+from mmfeat.learners.codewords_host import Csr, as_csr, code_nearest_on_host
 from mmfeat.learners.kmeans import KMeans, KMeansState
-from mmfeat.learners.local_solvers import code_rows, fista, settle
+from mmfeat.learners.local_solvers import fista, settle
 
 __all__ = ["Lcc", "LccState"]
 
@@ -223,8 +223,10 @@ class Lcc(Learner):
         if self.neighbours is None:
             codes = np.asarray(self.encode(state, x))
             return as_csr(np.broadcast_to(np.arange(codes.shape[1], dtype=np.int32), codes.shape), codes)
-        write, settings = kernel(code_rows, reorder=True), (self.penalty, 1 + self.p, self.sums_to_one)
-        return as_csr(*code_nearest_on_host(means, x, self.neighbours, lambda *block: write(*block, *settings)))
+        from mmfeat.learners._local_kernels import code_rows  # imports numba
+
+        settings = float(self.penalty), float(1 + self.p), self.sums_to_one
+        return as_csr(*code_nearest_on_host(means, x, self.neighbours, lambda *block: code_rows(*block, *settings)))
 
 
 def _squares(means: Array, x: Array) -> Array:

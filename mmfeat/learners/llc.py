@@ -77,7 +77,7 @@ class Llc(OfCodebook):
     def host_sparse(self, state: KMeansState, x: np.ndarray) -> Csr:
         """The non-zeros of `encode` (CSR), on the host."""
         write = kernel(_write, reorder=True)
-        codes = code_nearest_on_host(state.means, x, self.neighbours, lambda *block: write(*block, self.beta))
+        codes = code_nearest_on_host(state.means, x, self.neighbours, lambda *block: write(*block, float(self.beta)))
         return as_csr(*codes)
 
 

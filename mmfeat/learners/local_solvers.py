@@ -1,13 +1,11 @@
 """Small LASSO problems, one for each row, with a penalty of its own for each code, and optionally codes that sum to 1.
 
 A. Beck, M. Teboulle, "A fast iterative shrinkage-thresholding algorithm for linear inverse problems", SIAM J. Imaging Sci. 2, 2009.
-P. Tseng, S. Yun, "A coordinate gradient descent method for linearly constrained smooth optimization", J. Optim. Theory Appl., 2009.
 
     min over γ in R^k:   ½ γᵀ C γ - bᵀ γ + Σ_j w_j |γ_j|       (and Σ γ = 1 where `affine`)
 
-`fista` in JAX, all rows at once, with `settle` to end exactly; `code_rows` for numba: cyclic coordinate descent, or where the
-sum is fixed, descent along the pair of codes whose exchange lowers the objective most. `mmfeat.lasso` is for one dictionary
-and one penalty for all rows.
+`fista` takes all rows at once, and `settle` ends exactly. The same on the host: `mmfeat/learners/_local_kernels.py`. For one
+dictionary and one penalty for all rows there is `mmfeat.lasso`.
 """
 
 from __future__ import annotations
@@ -17,9 +15,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-__all__ = ["code_rows", "fista", "settle", "shrink_to_sum", "solve"]
+__all__ = ["fista", "settle", "shrink_to_sum", "solve"]
 
 Array = Any
 _ENOUGH = 2e-7  # a step that moves no code farther, as a share of the largest: what float32 can tell
@@ -112,75 +109,3 @@ def settle(C: Array, b: Array, w: Array, codes: Array, affine: bool) -> Array:
         new = new + (1.0 - new.sum(axis=1, keepdims=True)) / found[:, :, 1].sum(axis=1, keepdims=True) * found[:, :, 1]
     sound = jnp.where(used, new * sign > 0, new == 0).all(axis=1, keepdims=True)
     return jnp.where(sound, new, codes)
-
-
-def code_rows(x, means, index, out, mu, power, affine) -> None:  # type: ignore[no-untyped-def]
-    """Into out (b, k) the codes of x (b, d) over the words index (b, k): C and b are their products, w = μ ‖v - x‖^power.
-
-    Where `affine` the words are taken from x as their origin, so that b = 0. Compiled by numba.
-    """
-    k, columns = index.shape[1], x.shape[1]
-    words = np.empty((k, columns), np.float32)
-    C, b = np.empty((k, k), np.float64), np.empty(k, np.float64)
-    w, q, code = np.empty(k, np.float64), np.empty(k, np.float64), np.empty(k, np.float64)
-    for r in range(len(x)):
-        for i in range(k):
-            word, square, product = means[index[r, i]], np.float32(0), np.float32(0)
-            for c in range(columns):
-                gap = word[c] - x[r, c]
-                square += gap * gap
-                product += word[c] * x[r, c]
-                words[i, c] = gap if affine else word[c]
-            w[i] = mu * square ** (0.5 * power)
-            b[i] = 0.0 if affine else product
-        for i in range(k):
-            for j in range(i + 1):
-                product = np.float32(0)
-                for c in range(columns):
-                    product += words[i, c] * words[j, c]
-                C[i, j] = C[j, i] = product
-        for i in range(k):
-            code[i], q[i] = 0.0, b[i]  # q = b - C γ
-        if affine:
-            code[0] = 1.0
-            for j in range(k):
-                q[j] = -C[0, j]
-            for _ in range(400 * k):
-                up, down, best, least = 0, 0, np.inf, np.inf
-                for i in range(k):  # the slopes of raising and of lowering each code
-                    rise = (w[i] if code[i] >= 0 else -w[i]) - q[i]
-                    fall = (w[i] if code[i] <= 0 else -w[i]) + q[i]
-                    if rise < best:
-                        up, best = i, rise
-                    if fall < least:
-                        down, least = i, fall
-                bend = C[up, up] + C[down, down] - 2 * C[up, down]
-                if not best + least < -1e-9 * (C[up, up] + C[down, down]) or bend <= 0:
-                    break
-                move = -(best + least) / bend
-                if code[up] < 0:
-                    move = min(move, -code[up])
-                if code[down] > 0:
-                    move = min(move, code[down])
-                code[up] += move
-                code[down] -= move
-                for j in range(k):
-                    q[j] -= move * (C[up, j] - C[down, j])
-        else:
-            for _ in range(5000):
-                farthest = 0.0
-                for i in range(k):
-                    if C[i, i] <= 0:
-                        continue
-                    free = q[i] + C[i, i] * code[i]
-                    new = (max(free - w[i], 0.0) + min(free + w[i], 0.0)) / C[i, i]
-                    move = new - code[i]
-                    if move != 0:
-                        code[i] = new
-                        farthest = max(farthest, abs(move))
-                        for j in range(k):
-                            q[j] -= move * C[i, j]
-                if farthest <= 1e-9:
-                    break
-        for i in range(k):
-            out[r, i] = code[i]

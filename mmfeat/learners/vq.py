@@ -80,7 +80,7 @@ class Vq(OfCodebook):
             return as_csr(np.broadcast_to(np.arange(codes.shape[1], dtype=np.int32), codes.shape), codes)
         k, beta = (1, 0.0) if self.soft is None else (self.neighbours or 1, self.soft)
         write = kernel(_shares, reorder=True)
-        return as_csr(*code_nearest_on_host(state.means, x, k, lambda *block: write(*block, beta)))
+        return as_csr(*code_nearest_on_host(state.means, x, k, lambda *block: write(*block, float(beta))))
 
 
 def _among_all(means: Array, x: Array, beta: float) -> Array:
