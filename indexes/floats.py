@@ -13,11 +13,13 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 
-import faiss
 import numpy as np
+
+from mmfeat.indexes.threads import library
 
 __all__ = ["horizon", "measure_by", "nearest_by"]
 
+faiss = library()
 _MORE = 16  # candidates beyond k
 _ELEMENTS = 1 << 21  # of the float64 blocks: 16 MB
 

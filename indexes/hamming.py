@@ -6,12 +6,13 @@ breaks ties by the larger row, so it keeps and returns exactly the first k of a 
 
 from __future__ import annotations
 
-import faiss
 import numpy as np
 
-from mmfeat.indexes.threads import one_thread
+from mmfeat.indexes.threads import library, one_thread
 
 __all__ = ["measure", "nearest"]
+
+faiss = library()
 
 
 def nearest(codes: np.ndarray, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:

@@ -129,8 +129,9 @@ def trained_well(kind: Kind, rows: int) -> int:
 
 def faiss_metric(metric: str) -> int:
     """FAISS's number of a metric of floats; unit vectors are as near by cosine as by their product."""
-    import faiss
+    from mmfeat.indexes.threads import library
 
+    faiss = library()
     return int(faiss.METRIC_L2 if metric == "l2" else faiss.METRIC_INNER_PRODUCT)
 
 
