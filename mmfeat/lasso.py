@@ -22,7 +22,7 @@ __all__ = ["duality_gap", "fista", "objective", "residual", "shrink"]
 
 Array = Any
 _EXACT = jax.lax.Precision.HIGHEST
-_EPS = 4e-7  # of the largest correlation: what float32 cannot tell apart
+_EPS = 2e-7  # of the largest correlation: what float32 cannot tell apart
 _SQUARINGS = 4  # of the Gram matrix: the bound of its largest eigenvalue is at most K^(1/16) too large
 
 
@@ -59,14 +59,15 @@ def fista(
     correlations: Array,
     lam: float,
     positive: bool = False,
-    tolerance: float = 1e-4,
+    tolerance: float = 2e-6,
     iterations: int = 2000,
     start: Array | None = None,
 ) -> Array:
     """The codes (n, K) of rows with correlations c (n, K) and the Gram matrix G (K, K) of the atoms.
 
     positive: no code is below 0. tolerance: the residual at which a row is done, as a share of λ (beside what float32 cannot tell).
-    iterations: at the most. start: codes to begin with, (n, K); zeros without. Rows are independent of each other.
+    iterations: at the most. start: codes to begin with, (n, K); zeros without.
+    Rows are independent of each other; one whose c is not finite has codes NaN.
     """
     step = 1 / _largest_eigenvalue(gram)
     enough = tolerance * lam + _EPS * jnp.abs(correlations).max(axis=1)
@@ -92,7 +93,7 @@ def fista(
 
     active = residual(correlations - product, codes, lam, positive) > enough
     first = (jnp.int32(0), codes, product, codes, product, t, active)
-    return jax.lax.while_loop(going, move, first)[1]
+    return jax.lax.while_loop(going, move, first)[1] + 0 * correlations.sum(axis=1, keepdims=True)
 
 
 def _largest_eigenvalue(gram: Array) -> Array:

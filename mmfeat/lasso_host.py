@@ -31,7 +31,7 @@ _COARSE = 0.01  # the greedy steps stop where none would move a code by this sha
 
 
 def sparse_codes(
-    gram: Array, correlations: Correlations, rows: int, lam: float, positive: bool = False, tolerance: float = 1e-4
+    gram: Array, correlations: Correlations, rows: int, lam: float, positive: bool = False, tolerance: float = 2e-6
 ) -> tuple[Array, Array, Array]:
     """The non-zero codes of every row as CSR: starts (n + 1,) int64, index (m,) int32 rising within a row, value (m,) float32.
 
@@ -47,7 +47,7 @@ def sparse_codes(
 
 
 def dense_codes(
-    gram: Array, correlations: Correlations, rows: int, lam: float, positive: bool = False, tolerance: float = 1e-4
+    gram: Array, correlations: Correlations, rows: int, lam: float, positive: bool = False, tolerance: float = 2e-6
 ) -> Array:
     """The codes (n, K) float32 of every row; NaN where c is not finite. The arguments are those of `sparse_codes`."""
     from mmfeat.lasso_kernels import put_rows
@@ -95,7 +95,7 @@ def _in_blocks(
 
 
 def update_atoms(atoms: Array, A: Array, B: Array, least: float = 0.0) -> Array:
-    """One round over the atoms (K, d) for the sums A (K, K), B (K, d) (`mmfeat.learners.dictionary`): new atoms.
+    """One round over the atoms (K, d) for the sums A (K, K), B (K, d) (eq. 2 of `mmfeat.learners.dictionary`): new atoms.
 
     An atom with A_jj <= least stays as it is.
     """

@@ -73,6 +73,8 @@ def _greedy(
         if abs(by) <= least:
             return step
         a[k] += by
+    for j in range(q.shape[0]):
+        q[j] -= by * G[k, j]
     return 4 * q.shape[0]
 
 
@@ -218,6 +220,9 @@ def _row(
         worst = zero
         for j in range(K):
             worst = max(worst, abs(q[j] - min(max(q[j], low), lam)))
+        for i in range(m):
+            k = support[i]
+            worst = max(worst, abs(q[k] - lam) if a[k] > zero else abs(q[k] + lam))
         if worst <= floor:
             break
         least = _LATER * worst

@@ -17,7 +17,7 @@ from mmfeat.stream import Batches, as_source
 
 ROWS, WIDTH, BATCH, CLASSES = 160, 16, 32, 3
 SMALL = {"atoms": 6, "batch": BATCH, "bits": 6, "clusters": 5, "code": 6, "dims": 6, "features": 6, "hidden": 8}
-SMALL |= {"components": 5, "passes": 2, "units": 6}
+SMALL |= {"components": 5, "passes": 2, "size": 6, "units": 6}
 
 
 def shrink(settings: Any) -> Any:
