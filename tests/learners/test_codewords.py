@@ -9,10 +9,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mmfeat.arrays import Locals
+from mmfeat.encoder import Encoder
 from mmfeat.errors import SettingsError
 from mmfeat.learners import codewords, codewords_host
 from mmfeat.learners.codewords import check_neighbours, code_nearest, in_blocks, nearest_words
 from mmfeat.learners.codewords_host import as_csr, code_nearest_on_host, kernel
+from mmfeat.learners.kmeans import KMeans
+from mmfeat.learners.lcc import Lcc
+from mmfeat.learners.llc import Llc
+from mmfeat.learners.vq import Vq
+from mmfeat.mesh import make_mesh, put_batch
+from mmfeat.pool import Pool
 
 
 def write_nothing(*block: Any) -> None:
@@ -86,8 +94,6 @@ def test_no_more_neighbours_than_codewords() -> None:
 
 
 def test_a_batch_over_several_devices_is_coded_alike() -> None:
-    from mmfeat.mesh import make_mesh, put_batch
-
     draw = np.random.default_rng(2)
     means, x = draw.normal(size=(9, 5)).astype(np.float32), draw.normal(size=(64, 5)).astype(np.float32)
 
@@ -96,3 +102,20 @@ def test_a_batch_over_several_devices_is_coded_alike() -> None:
         return nearest_words(jnp.asarray(means), rows, 3)
 
     np.testing.assert_array_equal(nearest(put_batch(x, make_mesh(4))), nearest(x))
+
+
+@pytest.mark.parametrize("name", ["vq", "llc", "lcc"])
+def test_pooled_codes_are_the_same_without_the_dense_ones(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    book, draw = KMeans(12, passes=1), np.random.default_rng(3)
+    learner = {"vq": Vq(book, soft=2.0, neighbours=4), "llc": Llc(book, 4), "lcc": Lcc(book, 0.05, neighbours=6)}[name]
+    values = draw.gamma(0.5, size=(4, 60, 10)).astype(np.float32)
+    where, weight = draw.uniform(size=(4, 60, 2)).astype(np.float32), (draw.random((4, 60)) < 0.9).astype(np.float32)
+    state = learner.init(jax.random.key(0), values.reshape(-1, 10))
+    stages, states, out = (learner, Pool(((1, 1), (2, 2)), "max")), (state, ()), []
+    for host in ("1", "0"):
+        monkeypatch.setenv("MMFEAT_HOST", host)
+        encoder = Encoder(stages, states, make_mesh(1, devices=jax.devices()[:1]))
+        assert bool(encoder.host) == (host == "1")
+        out.append(np.asarray(encoder(Locals(values, where, weight))))
+    np.testing.assert_allclose(out[0], out[1], rtol=1e-5, atol=1e-5)
+    assert out[0].shape == (4, 5 * 12)
