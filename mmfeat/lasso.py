@@ -18,7 +18,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-__all__ = ["duality_gap", "fista", "objective", "residual", "shrink"]
+__all__ = ["duality_gap", "fista", "largest_eigenvalue", "objective", "residual", "shrink"]
 
 Array = Any
 _EXACT = jax.lax.Precision.HIGHEST
@@ -69,7 +69,7 @@ def fista(
     iterations: at the most. start: codes to begin with, (n, K); zeros without.
     Rows are independent of each other; one whose c is not finite has codes NaN.
     """
-    step = 1 / _largest_eigenvalue(gram)
+    step = 1 / largest_eigenvalue(gram)
     enough = tolerance * lam + _EPS * jnp.abs(correlations).max(axis=1)
     codes = jnp.zeros_like(correlations) if start is None else start
     product = jnp.matmul(codes, gram, precision=_EXACT)
@@ -96,8 +96,8 @@ def fista(
     return jax.lax.while_loop(going, move, first)[1] + 0 * correlations.sum(axis=1, keepdims=True)
 
 
-def _largest_eigenvalue(gram: Array) -> Array:
-    """An upper bound: (Σ λ^16)^(1/16), by squaring; λ^16 is kept from overflowing by scaling."""
+def largest_eigenvalue(gram: Array) -> Array:
+    """An upper bound of the largest eigenvalue () of G (K, K): (Σ λ^16)^(1/16), by squaring, scaled against overflow."""
     power, log = gram, jnp.zeros((), gram.dtype)
     for _ in range(_SQUARINGS):
         scale = jnp.maximum(jnp.sqrt((power * power).sum()), jnp.finfo(gram.dtype).tiny)

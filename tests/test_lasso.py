@@ -191,7 +191,7 @@ def test_the_step_is_no_longer_than_allowed() -> None:
     for seed, (atoms, width) in enumerate([(5, 9), (40, 8), (64, 64)]):
         phi = np.random.default_rng(seed).normal(size=(atoms, width)) * 10 ** (4.0 * (seed - 1))
         largest = np.linalg.eigvalsh(phi @ phi.T)[-1]
-        bound = float(lasso._largest_eigenvalue(jnp.asarray((phi @ phi.T).astype(np.float32))))
+        bound = float(lasso.largest_eigenvalue(jnp.asarray((phi @ phi.T).astype(np.float32))))
         assert largest <= bound <= 1.3 * largest
 
 

@@ -101,7 +101,12 @@ class Dictionary(Learner):
     def step(self, key: Array, state: DictionaryState, x: Array, weight: Array) -> tuple[DictionaryState, Metrics]:
         """Codes of a batch (n, d), its share in the sums, and one round over the atoms."""
         x = jnp.where(weight[:, None] > 0, rows_of(x), jnp.float32(0))
-        codes = self.codes(state.phi, x)
+        return self.learn(key, state, x, self.codes(state.phi, x), weight)
+
+    def learn(
+        self, key: Array, state: DictionaryState, x: Array, codes: Array, weight: Array
+    ) -> tuple[DictionaryState, Metrics]:
+        """What a step does once it has codes (n, K) of rows x (n, d), wherever they come from; x is 0 where the weight is."""
         A, B, errors, metrics = _sums(self, jnp, state, x, codes, weight)
         phi = _replace(jnp, learn_atoms(state.phi, A, B), A, x, _scores(key, weight * errors))
         new = DictionaryState(phi, A, B, state.count + 1)
@@ -126,7 +131,10 @@ class Dictionary(Learner):
 
     def encode(self, state: DictionaryState, x: Array) -> Array:
         """Rows (n, d) to codes (n, K) float32, or (n, 2 K) in halves."""
-        codes = self.codes(state.phi, rows_of(x))
+        return self.arranged(self.codes(state.phi, rows_of(x)))
+
+    def arranged(self, codes: Array) -> Array:
+        """Codes (n, K), or their halves (n, 2 K)."""
         return jnp.concatenate([jnp.maximum(codes, 0), jnp.maximum(-codes, 0)], axis=1) if self.halves else codes
 
     def host_encode(self, state: DictionaryState, x: Array) -> Array:
