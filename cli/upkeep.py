@@ -25,6 +25,10 @@ def add(
         typer.Argument(help="Folders or files of pictures, or one .npy file of vectors.", show_default=False),
     ],
     labels: Labels = None,
+    pages: Annotated[
+        str | None,
+        typer.Option("--pages", help="first (unless told), or all: every page of a TIFF in a new folder is a picture."),
+    ] = None,
     ids: Annotated[Path | None, typer.Option("--ids", help="For vectors: a text file with one id a line.")] = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -39,15 +43,17 @@ def add(
     from mmfeat.pipelines.updating import add_to_index, add_vectors
 
     if "root" not in open_index(index).info:
-        if len(data) != 1 or labels is not None:
+        if len(data) != 1 or labels is not None or pages is not None:
             raise UsageError(
-                "vectors come in one .npy file, without labels", ", ".join(map(str, data)), "add them one by one"
+                "vectors come in one .npy file, without labels or pages",
+                ", ".join(map(str, data)),
+                "add them one by one",
             )
         _end(add_vectors(index, data[0], ids), as_json)
     if ids is not None:
         raise UsageError("--ids is for vectors", f"pictures for {index}", "leave --ids out")
     with progress(quiet, lambda: _LEFT) as shown:
-        result = add_to_index(index, data, labels=labels, report=shown)
+        result = add_to_index(index, data, labels=labels, pages=pages, report=shown)
     _end(result, as_json)
 
 

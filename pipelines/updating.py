@@ -101,14 +101,17 @@ def add_to_index(
     places: Sequence[str | os.PathLike[str]],
     *,
     labels: str | os.PathLike[str] | None = None,
+    pages: str | None = None,
     model: Model | None = None,
     report: Report | None = None,
 ) -> Update:
     """Encode more pictures with the index's own model and add them.
 
     places: folders or files. In a folder of the index what is new or changed there is added; another becomes a folder of the
-    index, and its name stands before its ids. labels: a file of labels for such new folders. Nothing is taken out.
+    index, and its name stands before its ids. labels: a file of labels for such new folders. pages: "first" (unless told) or
+    "all", of TIFFs in such folders. Nothing is taken out.
     """
+    _check_pages(pages)
     from mmfeat.indexes import open_index
 
     with alone(Path(path)):
@@ -117,18 +120,29 @@ def add_to_index(
         for place in places:
             scope = find_scope(index, place)
             if scope is None:
-                origin = _new_origin(index, origins, place, labels)
+                origin = _new_origin(index, origins, place, labels, pages or "first")
                 origins.append(origin)
                 scope = Scope(origin, (), origin.places)
             elif labels is not None:
                 raise UsageError(
                     "labels are given with a new folder", f"{place}, which the index knows", "leave --labels out"
                 )
+            elif pages not in (None, scope.origin.pages):
+                raise UsageError(
+                    f"a folder that the index knows is taken as it was, with its {scope.origin.pages} pages",
+                    f"{place} with --pages {pages}",
+                    "leave --pages out, or build the index again",
+                )
             scopes.append(dataclasses.replace(scope, whole=False))
         return _run(index, scopes, _with_origins(index, origins), model, False, report, removed=False)
 
 
-def _new_origin(index: Index, origins: list[Origin], place: str | os.PathLike[str], labels: Any) -> Origin:
+def _check_pages(pages: str | None) -> None:
+    if pages not in (None, "first", "all"):
+        raise UsageError('pages are "first" or "all"', repr(pages), "choose one of them")
+
+
+def _new_origin(index: Index, origins: list[Origin], place: str | os.PathLike[str], labels: Any, pages: str) -> Origin:
     if not Path(place).exists():
         raise UsageError("what is added exists", str(place), "check the path")
     from mmfeat.media.tables import is_table
@@ -136,7 +150,7 @@ def _new_origin(index: Index, origins: list[Origin], place: str | os.PathLike[st
     path = Path(os.path.abspath(place))
     prefix = f"{path.name}/" if path.is_dir() or is_table(str(path)) else path.name
     one = described([place], labels, prefix)
-    origin = Origin(prefix, tuple(one["places"]), one["labels"])
+    origin = Origin(prefix, tuple(one["places"]), one["labels"], pages)
     names = [other.prefix.rstrip("/") for other in origins]
     if path.name in names or not path.name or origin.owns(index.ids).any():
         raise UsageError("what is added has a name of its own", f"{place}: ids begin with {path.name}", "rename it")

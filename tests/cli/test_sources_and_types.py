@@ -218,3 +218,25 @@ def test_the_recipe_is_chosen_and_the_table_is_said(say: Say, tmp_path: Path, mo
     assert mmfeat.load(tmp_path / "m").sha256 == mmfeat.open(tmp_path / "i").index.model
     code, _, err = say("fit", "auto", folder, "--plan")
     assert (code, "a plan is that of one recipe" in err) == (2, True)
+
+
+def test_pages_of_what_is_added_are_pictures_where_that_is_asked(say: Say, tmp_path: Path) -> None:
+    first, *more = [Image.fromarray(one) for one in pictures(5)]
+    for name in ("books", "atlas"):
+        (tmp_path / name).mkdir()
+        first.save(tmp_path / name / "book.tif", save_all=True, append_images=more)
+    index = tmp_path / "i"
+    say("index", "build", tmp_path / "books", "-o", index, *SMALL)
+    code, out, _ = say("index", "add", index, tmp_path / "atlas", "--pages", "all", "-q")
+    assert (code, "5 new" in out, "6 indexed" in out) == (0, True, True)
+    assert mmfeat.open(index).index.ids.to_pylist() == [
+        "book.tif",
+        *(f"atlas/book.tif#page={page}" for page in range(5)),
+    ]
+    assert "6 same; 6 indexed" in say("index", "update", index, "-q")[1]  # each folder with its own pages
+    assert "5 same" in say("index", "add", index, tmp_path / "atlas", "--pages", "all", "-q")[1]
+    for place, pages, said in (("atlas", "first", "with its all pages"), ("books", "all", "with its first pages")):
+        code, _, err = say("index", "add", index, tmp_path / place, "--pages", pages, "-q")
+        assert (code, said in err) == (2, True)
+    code, _, err = say("index", "add", index, tmp_path / "books", "--pages", "some", "-q")
+    assert (code, 'pages are "first" or "all"' in err) == (2, True)
