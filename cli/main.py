@@ -22,7 +22,21 @@ from typing import Annotated, Any
 import typer
 
 from mmfeat import __version__
-from mmfeat.cli import choose, demo, duplicates, evaluate, extract, fit, index, recipes, reproduce, search, show, teach
+from mmfeat.cli import (
+    choose,
+    classify,
+    demo,
+    duplicates,
+    evaluate,
+    extract,
+    fit,
+    index,
+    recipes,
+    reproduce,
+    search,
+    show,
+    teach,
+)
 from mmfeat.cli.options import ASKED, Interrupted
 from mmfeat.errors import MmfeatError
 
@@ -46,6 +60,7 @@ app.command("search")(search.search)
 app.command("duplicates")(duplicates.duplicates)
 app.command("teach", cls=teach.Several)(teach.teach)
 app.command("show")(show.show)
+app.add_typer(classify.app, name="classify")
 app.add_typer(evaluate.app, name="evaluate")
 app.command("recipes")(recipes.recipes)
 app.command("demo")(demo.demo)

@@ -14,9 +14,10 @@ from typing import Any
 
 from mmfeat.visualise.colours import css_gradient
 from mmfeat.visualise.report import BuildReport, Outcome
-from mmfeat.visualise.results import QueryResult, visible
+from mmfeat.visualise.results import QueryResult, Thumb, visible
 from mmfeat.visualise.sections import (
     ChartSection,
+    GridSection,
     HeatPair,
     HeatSection,
     Section,
@@ -119,6 +120,11 @@ def _section(section: Section) -> dict[str, Any]:
         return shown | {"kind": "chart", "svg": section.svg}
     if isinstance(section, SheetSection):
         return shown | {"kind": "sheet", "sheet": view(section.image, section.alt)}
+    if isinstance(section, GridSection):
+        return shown | {
+            "kind": "grid",
+            "items": row_view(QueryResult(Thumb(None, ""), list(section.thumbs))).neighbours,
+        }
     return shown | {"kind": "table"} | _table(section)
 
 

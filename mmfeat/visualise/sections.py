@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from mmfeat.visualise.curves import Svg
-from mmfeat.visualise.results import QueryResult
+from mmfeat.visualise.results import QueryResult, Thumb
 
 __all__ = [
     "ChartSection",
+    "GridSection",
     "HeatPair",
     "HeatSection",
     "Section",
@@ -91,4 +92,13 @@ class SheetSection:
     alt: str
 
 
-Section = TextSection | HeatSection | StripSection | ChartSection | TableSection | SheetSection
+@dataclass(frozen=True)
+class GridSection:
+    """Pictures side by side, numbered, each with its label and its note."""
+
+    title: str
+    text: str
+    thumbs: Sequence[Thumb]
+
+
+Section = TextSection | HeatSection | StripSection | ChartSection | TableSection | SheetSection | GridSection
