@@ -34,7 +34,7 @@ __all__ = ["AveragedSgd", "AveragedSgdState"]
 
 Array = Any
 _matmul = partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
-_LADDER = tuple(2.0**power for power in range(6, -6, -1))  # γ_0 · mean ‖x‖²
+_LADDER = tuple(2.0**power for power in range(8, -5, -1))  # γ_0 · mean ‖x‖²
 _LOSSES = ("hinge", "softmax", "squared_hinge")
 
 
