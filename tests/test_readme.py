@@ -28,7 +28,7 @@ def test_a_command_has_what_it_is_shown_with(command: str) -> None:
     from mmfeat.cli.main import app
 
     words = shlex.split(command)[1:]
-    groups = {"index", "evaluate"}
+    groups = {"index", "evaluate", "classify"}
     path = words[:2] if words[0] in groups else words[:1]
     shown = CliRunner().invoke(app, [*path, "--help"], env={"COLUMNS": "200"})
     assert shown.exit_code == 0, shown.output
@@ -79,6 +79,11 @@ def test_the_commands_work_in_their_order(
         for number in range(6):
             data = (photos / f"{number:02}.jpg").read_bytes()
             (photos.parent / name / f"{name} {number}.jpg").write_bytes(data)
+    for name in ("train", "test"):
+        for number in range(12):
+            (photos.parent / name / f"{number % 2}").mkdir(parents=True, exist_ok=True)
+            picture = photos.parent / name / f"{number % 2}" / f"{number}.jpg"
+            picture.write_bytes((photos / f"{number:02}.jpg").read_bytes())
     for name in ("one.jpg", "two.jpg"):
         (photos.parent / name).write_bytes((photos / "09.jpg").read_bytes())
     np.save("vectors.npy", np.random.default_rng(0).normal(size=(1200, 128)).astype(np.float32))
