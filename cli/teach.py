@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -182,6 +183,7 @@ def _keep(lesson: Lesson, held: LabelFile, labels: Path | None, said: bool) -> b
     if labels is None or not (said or held.kept) or labels.suffix.lower() in (".parquet", ".pq"):
         return False
     known = {name: lesson.searcher.index.ids_at([row])[0] for name, row in lesson.names.items()}
+    known |= {name: os.path.abspath(name) for name in lesson.outside}
     held.rename(known)
     held.ask([one.id for one in lesson.questions])
     held.write(labels)
