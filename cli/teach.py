@@ -214,7 +214,8 @@ def _tell(lesson: Lesson, again: str, html: Path | None, out: Path | None) -> No
     from mmfeat.visualise.results import visible
 
     counts = ", ".join(f"{count:,} {visible(name)}" for name, count in lesson.counts().items())
-    drawn = f", and {lesson.drawn:,} items drawn at random taken for no" if lesson.drawn else ""
+    none = "no" if lesson.binary else "none of these"
+    drawn = f", and {lesson.drawn:,} items drawn at random taken for {none}" if lesson.drawn else ""
     typer.echo(f"{len(lesson):,} items ranked after {counts}{drawn} ({lesson.seconds:.2f} s).")
     best: list[Any] = lesson.best(_SHOWN) if lesson.binary else []
     if best:

@@ -38,7 +38,7 @@ _BLOCK = 1 << 16  # rows scored at once
 
 @dataclasses.dataclass(frozen=True)
 class Ranked:
-    """One item: its answer, how surely (yes-no: the score, above 0 is yes; classes: the lead over the second), what it was told."""
+    """One item: its answer, its score (above 0 lies on the side of yes, or of the answer), what it was told."""
 
     id: str
     row: int
@@ -53,7 +53,7 @@ class Lesson:
     """What was learned from labels.
 
     classes: the names, ("no", "yes") for yes and no. rows: (n,) rows of the living items; score (n,) and answer (n,) of them:
-        for two classes the score of the second, for more the lead of the best class over the next, `second` (n,).
+        for two classes the score of the second, for more that of the best, the answer; `second` (n,) is the class after it.
     told: what the user said, row to class number. asked: rows to label next. order: places in `rows`, likeliest first.
     drawn: items that stood for "no". names: row by name as it was given.
     missing: names in the labels that are no item and no file. seconds: it took.
@@ -142,7 +142,7 @@ class Lesson:
 def teach(
     index: str | os.PathLike[str] | Searcher, labels: Mapping[str, str], *, ask: int = 20, seed: int = 0
 ) -> Lesson:
-    """Learn from labels, and rank every item of an index.
+    """Learn from labels, and rank every item of an index. Of several classes an item may belong to none: it scores low.
 
     labels: class by id, or by path: of a file that the index holds, or of a new picture, which is encoded with the index's model.
         "yes" and "no", or one class alone, make one question; more are told from one another.
@@ -159,14 +159,14 @@ def teach(
     number = {name: place for place, name in enumerate(classes)}
     told = {row: number[labels[name]] for name, row in found.rows.items()}
     rows = np.flatnonzero(searcher.index.snapshot.living)
-    drawn = _drawn(rows, told, seed) if len(classes) == 2 and classes[0] == NO else rows[:0]
+    drawn = rows[:0] if len(classes) == 2 and classes[0] != NO else _drawn(rows, told, seed)
     fitted, known = _fit(
         searcher.index, classes, told, {name: number[labels[name]] for name in found.codes}, found, drawn
     )
-    score, answer, second = _scores(searcher.index, rows, fitted, len(classes) == 2)
-    _as_if_untold(rows, known, fitted, score, answer, second)
+    score, answer, second, certain = columns = _scores(searcher.index, rows, fitted, len(classes) == 2)
+    _as_if_untold(rows, known, fitted, columns)
     order = np.argsort(-score, kind="stable")
-    asked = _questions(searcher.index, rows, score, told, ask)
+    asked = _questions(searcher.index, rows, certain, told, ask)
     doubtful = _doubtful(rows, told, score, answer, len(classes) == 2)
     outside = {name: labels[name] for name in found.codes}
     seconds = time.perf_counter() - began
@@ -205,17 +205,30 @@ def _fit(
     known = np.concatenate([np.array(list(told), np.int64), drawn])
     codes = [index.codes_at(known), *(code[None] for code in found.codes.values())]
     x = _plain(index, np.concatenate([part for part in codes if len(part)]))
-    kinds = np.array([*told.values(), *([0] * len(drawn)), *outside.values()])
+    none = 0 if len(classes) == 2 else len(classes)
+    kinds = np.array([*told.values(), *([none] * len(drawn)), *outside.values()])
     weak = np.zeros(len(kinds), bool)
     weak[len(told) : len(told) + len(drawn)] = True
     if len(np.unique(kinds)) < 2:
         raise DataError(
             "a yes is told from other items", "no item besides those labelled yes", "label a no, or add items"
         )
-    targets = 2.0 * np.eye(len(classes))[kinds] - 1
+    targets = 2.0 * np.eye(len(classes) + 1)[kinds, : len(classes)] - 1  # what was drawn is of no class: -1 for each
     if len(classes) == 2:
         targets = targets[:, 1:]
-    return fit_few(x, targets, weigh(kinds, weak), sure=~weak), known
+    weight = weigh(kinds, weak)
+    fitted = fit_few(x, targets, weight, sure=~weak)
+    return (fitted if len(classes) == 2 else _balanced(fitted, targets, weight)), known
+
+
+def _balanced(fitted: FewLabels, targets: np.ndarray, weight: np.ndarray) -> FewLabels:
+    """Scores moved so that 0 lies midway between a class and all else, of which there is more."""
+    mine, others = weight[:, None] * (targets > 0), weight[:, None] * (targets < 0)
+    cut = (
+        (mine * fitted.alone).sum(axis=0) / mine.sum(axis=0) + (others * fitted.alone).sum(axis=0) / others.sum(axis=0)
+    ) / 2
+    cut = cut.astype(np.float32)
+    return fitted._replace(offset=fitted.offset - cut, alone=fitted.alone - cut)
 
 
 def _plain(index: Index, codes: np.ndarray) -> np.ndarray:
@@ -226,25 +239,28 @@ def _plain(index: Index, codes: np.ndarray) -> np.ndarray:
 
 
 def _scores(index: Index, rows: np.ndarray, fitted: FewLabels, binary: bool) -> tuple[np.ndarray, ...]:
-    """Score (n,), answer (n,) and second-best class (n,) of these rows, block by block."""
-    score, answer, second = (
-        np.empty(len(rows), np.float32),
-        np.empty(len(rows), np.int32),
-        np.empty(len(rows), np.int32),
-    )
+    """Score, answer, second-best class and certainty, (n,) each, of these rows, block by block."""
+    kinds = (np.float32, np.int32, np.int32, np.float32)
+    columns = tuple(np.empty(len(rows), kind) for kind in kinds)
     for place, values in _blocks(index, rows, fitted):
-        score[place], answer[place], second[place] = _read(values, binary)
-    return score, answer, second
+        for column, part in zip(columns, _read(values, binary), strict=True):
+            column[place] = part
+    return columns
 
 
-def _read(values: np.ndarray, binary: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of scores (n, k): how surely, the best class and the one after it."""
+def _read(values: np.ndarray, binary: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Of scores (n, k): that of the answer, the answer, the class after it, and how certain it is.
+
+    Certain is what lies far from 0; of several classes, what is far ahead of the second, or below 0 for all of them.
+    """
     if binary:
         yes = (values[:, 0] > 0).astype(np.int32)
-        return values[:, 0], yes, 1 - yes
+        return values[:, 0], yes, 1 - yes, np.abs(values[:, 0])
     after, best = np.argpartition(values, -2, axis=1)[:, -2:].T
     lines = np.arange(len(values))
-    return values[lines, best] - values[lines, after], best.astype(np.int32), after.astype(np.int32)
+    own = values[lines, best]
+    certain = own - values[lines, after] + np.maximum(0, -own)
+    return own, best.astype(np.int32), after.astype(np.int32), certain
 
 
 def _blocks(index: Index, rows: np.ndarray, fitted: FewLabels) -> Iterator[tuple[slice, np.ndarray]]:
@@ -275,23 +291,24 @@ def _bytes_table(weights: np.ndarray) -> np.ndarray:
 
 
 def _as_if_untold(
-    rows: np.ndarray, known: np.ndarray, fitted: FewLabels, score: np.ndarray, answer: np.ndarray, second: np.ndarray
-) -> None:
+    rows: np.ndarray, known: np.ndarray, fitted: FewLabels, columns: tuple[np.ndarray, ...]
+) -> None:  # fmt: skip
     """Items that were fitted get the score they have when they are left out, in place."""
     places = np.searchsorted(rows, known)
     alone = fitted.alone[: len(known)]
     if len(known):
-        score[places], answer[places], second[places] = _read(alone, alone.shape[1] == 1)
+        for column, part in zip(columns, _read(alone, alone.shape[1] == 1), strict=True):
+            column[places] = part
 
 
 def _questions(
-    index: Index, rows: np.ndarray, score: np.ndarray, told: Mapping[int, int], count: int
+    index: Index, rows: np.ndarray, certain: np.ndarray, told: Mapping[int, int], count: int
 ) -> np.ndarray:  # fmt: skip
     """Rows of the least certain items that are unlike one another and unlike the labelled ones, the least certain first.
 
     In the order of certainty; what is nearly the same as a chosen or a labelled one is passed over, for it would say the same.
     """
-    unsure = np.abs(score)
+    unsure = certain.copy()
     unsure[np.searchsorted(rows, np.array(list(told), np.int64))] = np.inf
     free = len(rows) - len(told)
     pool = min(_POOL * count, max(count, free // 4), free)
@@ -332,6 +349,6 @@ def facts_of(lesson: Lesson) -> dict[str, Any]:
     return {
         **lesson.searcher.facts,
         "labels": ", ".join(f"{count:,} {name}" for name, count in lesson.counts().items()),
-        "items drawn at random, taken for no": lesson.drawn,
+        "items drawn at random, taken for no, or for none": lesson.drawn,
         "penalty, as a share of the variance": lesson.fitted.ridge,
     }

@@ -152,7 +152,8 @@ def confusion_chart(found: Classification) -> Svg:
         if share == share
     )
     return Svg(
-        f'<div class="scroll"><svg class="chart matrix" style="--least: {0.8 * side:.0f}px" viewBox="0 0 {side:.0f} {side:.0f}" '
+        f'<div class="scroll"><svg class="chart matrix" style="--least: {0.8 * side:.0f}px; max-width: {1.4 * side:.0f}px" '
+        f'viewBox="0 0 {side:.0f} {side:.0f}" '
         f'role="img" xmlns="http://www.w3.org/2000/svg" '
         f'font-family="inherit" font-size="{font:.1f}" fill="currentColor" aria-label="confusion matrix">'
         f"<title>confusion matrix</title><desc>right answers by class: {escape(told)}</desc>{''.join(parts)}</svg></div>"

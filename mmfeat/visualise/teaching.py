@@ -98,7 +98,7 @@ def _quoted(name: str) -> str:
 def _item(thumb: Thumb, one: _Scored, rank: str, binary: bool, told: bool = False) -> Item:
     """One picture: its score, and of several classes the answer; of a labelled one its label, marked where others speak against."""
     folder, name = split_id(thumb.id)
-    score = f"{one.score:+.2f}".replace("-", "−") if binary else f"{one.score:.2f}"
+    score = f"{one.score:+.2f}".replace("-", "−")
     wrong = told and one.told != one.answer
     answer = one.answer if binary else f"{one.answer}, or {one.second}"
     label = (one.told or "") if told else "" if binary else answer
