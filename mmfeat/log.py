@@ -43,6 +43,10 @@ class PassLog:
             self.rows.append(self._row(self._steps))
             self._steps = []
 
+    def resume(self, rows: Sequence[Row], done: int) -> None:
+        """Go on after these passes, when `done` steps of the run were done."""
+        self.rows, self._done = list(rows), done
+
     def _row(self, steps: Sequence[tuple[int, Mapping[str, Any]]]) -> Row:
         count = sum(times for times, _ in steps)
         means = {

@@ -22,6 +22,7 @@ from mmfeat.errors import DataError, SettingsError
 from mmfeat.learner import default_batches, fetched, sample, start, train
 from mmfeat.log import PassLog
 from mmfeat.mesh import default_mesh
+from mmfeat.resume import Kept
 from mmfeat.stream import ArraySource, Batch, Batches, Source, Subset, as_source, permutation
 
 __all__ = ["Fitted", "Report", "encode_sizes", "encode_source", "fit_chain"]
@@ -104,6 +105,7 @@ def fit_chain(
     mesh: Mesh | None = None,
     report: Report | None = None,
     after: Callable[[int, Any, Any], None] | None = None,
+    kept: Kept | None = None,
 ) -> Fitted:
     """Fit every learner of a chain.
 
@@ -111,13 +113,14 @@ def fit_chain(
     labels: (n,) int32 into the classes, -1 for unlabelled; learners that need "y" get them, and `classes` as their number.
     report: called as work proceeds, with what is done and metrics.
     after: called with (stage number, fitted learner, its state) when a learner is done.
+    kept: where passes are kept, and what a killed fit kept there (`mmfeat.resume`).
     """
     if chain.fit_rows is None and "y" in needs_of(chain):
         raise SettingsError(
             "fit_rows=None streams rows without labels", "a learner that needs y", "give fit_rows a number"
         )
     mesh = mesh or default_mesh()
-    work = _Work(as_source(data), labels, classes, seed, mesh, report, after)
+    work = _Work(as_source(data), labels, classes, seed, mesh, report, after, kept)
     stages, states, forms, _ = work.fit(chain, (), (), None, False)
     return Fitted(Chain(*stages, fit_rows=chain.fit_rows), states, forms, tuple(work.log))
 
@@ -134,11 +137,13 @@ class _Work:
         mesh: Mesh,
         report: Report | None,
         after: Callable[[int, Any, Any], None] | None,
+        kept: Kept | None,
     ) -> None:
         self.source, self.labels, self.classes, self.seed, self.mesh = source, labels, classes, seed, mesh
         self.report = report or (lambda what, done, total, metrics: None)
         self.after = after or (lambda number, stage, state: None)
         self.log: list[Mapping[str, Any]] = []
+        self.kept = kept
 
     def fit(
         self,
@@ -289,9 +294,12 @@ class _Work:
         total = max(batches.steps * stage.passes, 1)
         rows = sample(batches, stage.init_rows)
         run = start(stage, rows, self.mesh, self.seed)
+        run = self.kept.next(run, passes) if self.kept else run
 
         def after(run: Any, metrics: Any) -> None:
             passes.add(metrics, run.step)
+            if self.kept is not None and not metrics:
+                self.kept.pass_done(run, passes, stage.passes)
             self.report(f"learning {name}", run.step, total, metrics)
 
         run = train(stage, run, batches, self.mesh, after, together=True)

@@ -20,10 +20,12 @@ if TYPE_CHECKING:
 
     from mmfeat.chain import Chain
     from mmfeat.model import Model
+    from mmfeat.resume import Kept
     from mmfeat.stages import Report
     from mmfeat.stream import Source
 
-__all__ = ["Job", "find_recipe", "fit", "fit_job", "is_items", "prepare", "some_reasons", "versions", "walk_items"]
+__all__ = ["Job", "find_recipe", "fit", "fit_job", "identity_of", "is_items", "prepare", "some_reasons", "versions"]
+__all__ += ["walk_items"]
 
 AUTO = "auto"
 
@@ -151,8 +153,10 @@ def prepare(
     return Job(chain, source, decode, items, numbers, classes, facts)
 
 
-def fit_job(job: Job, *, seed: int = 0, mesh: Mesh | None = None, report: Report | None = None) -> Model:
-    """Fit what `prepare` brought together. seed: from 0 to 2^63 - 1."""
+def fit_job(
+    job: Job, *, seed: int = 0, mesh: Mesh | None = None, report: Report | None = None, kept: Kept | None = None
+) -> Model:
+    """Fit what `prepare` brought together. seed: from 0 to 2^63 - 1. kept: what `keeping` opened, for a fit that may be killed."""
     if not 0 <= seed < 2**63:
         raise SettingsError("a seed is a whole number from 0 to 2^63 - 1", str(seed), "choose another")
     from mmfeat.chain import needs_of
@@ -172,8 +176,8 @@ def fit_job(job: Job, *, seed: int = 0, mesh: Mesh | None = None, report: Report
     labels = job.labels if supervised else None
     try:
         fitted = fit_chain(
-            job.chain, job.source, labels=labels, classes=len(job.classes), seed=seed, mesh=mesh, report=report
-        )
+            job.chain, job.source, labels=labels, classes=len(job.classes), seed=seed, mesh=mesh, report=report, kept=kept
+        )  # fmt: skip
     except DataError as error:
         failures = getattr(job.source, "failures", {})
         if job.items is None or not failures:
@@ -189,6 +193,26 @@ def fit_job(job: Job, *, seed: int = 0, mesh: Mesh | None = None, report: Report
     }
     classes = job.classes if supervised else ()
     return Model(fitted.chain, fitted.states, fitted.forms, job.decode, classes, facts, mesh, fitted.log)
+
+
+def identity_of(job: Job, seed: int) -> dict[str, Any]:
+    """All that a model of pictures depends on: a fit that was killed goes on where this is the same (`mmfeat.resume`)."""
+    import jax
+
+    from mmfeat.settings import to_json
+
+    table = job.items.table.select(["id", "bytes", "mtime_ns"]).take(job.items.images)
+    return {
+        "chain": to_json(job.chain),
+        "fit_rows": job.chain.fit_rows,
+        "decode": to_json(job.decode),
+        "seed": seed,
+        "items": sha256_bytes(canonical_json([column.to_pylist() for column in table.columns])),
+        "labels": None if job.labels is None else sha256_bytes(job.labels.tobytes()),
+        "classes": list(job.classes),
+        "devices": len(jax.devices()),
+        "versions": versions(),
+    }
 
 
 def some_reasons(items: Any, failures: Mapping[int, str] | None = None, count: int = 2) -> str:

@@ -20,6 +20,7 @@ ROWS = (
     "media: media",
     "descriptors: descriptors",
     "learners: learners",
+    "resume",
     "stages: stages",
     "plan",
     "classify: classify",
