@@ -22,7 +22,7 @@ help:
 	@echo "make lint       style only        make types  types only"
 	@echo "make bench      speed beside the rivals, into docs/BENCHMARKS.md and docs/benchmarks.json"
 	@echo "make reproductions   published numbers measured again, into docs/REPRODUCTIONS.md (about an hour and a half; SEEDS=3)"
-	@echo "make soak       200 jobs killed at random instants, 600 bits flipped: nothing may be lost (about 20 minutes)"
+	@echo "make soak       200 jobs killed at random instants, 600 bits flipped, 2,000 damaged pictures: nothing may be lost (about 20 minutes)"
 	@echo "make lock       requirements.lock anew, from pyproject.toml"
 	@echo "make clean      remove the environments and all that was built"
 

@@ -1,16 +1,21 @@
 """`make soak`: jobs are killed (SIGKILL) at random instants, 200 times, and 600 bits are flipped; nothing may be lost.
+At the end 2,000 damaged pictures are decoded, in a process of their own.
 
 After each kill the index must open, hold one of the states it went through, and be whole to `verify`; the same job again must
 end with the same bytes as one that was never disturbed. The seed is printed: the instants differ from run to run.
 
-    python tests/soak.py [--kills 200] [--flips 600] [--seed N] [--folder WORK]
+No process may end otherwise than well or killed: one that aborts by itself (SIGABRT, SIGSEGV) ends the soak.
+
+    python tests/soak.py [--kills 200] [--flips 600] [--damaged 2000] [--seed N] [--folder WORK]
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -159,7 +164,7 @@ class Soak:
             assert process.stdout is not None
             assert process.stdout.readline() == "done\n"
             seconds = time.monotonic() - begun
-        assert process.returncode == 0
+        assert process.returncode == 0, f"{self.job} ended with {process.returncode}"
         return seconds
 
     def all_states(self) -> dict[int, object]:
@@ -176,6 +181,7 @@ class Soak:
             go(process)
             time.sleep(rng.random() * self.seconds * 1.05)
             process.kill()
+        assert process.returncode in (0, -signal.SIGKILL), f"{self.job} ended by itself with {process.returncode}"
         found = "nothing yet"
         if path.exists() and tree(path):
             whole = self.job == "extract" or (path / "current.json").exists()  # an index without it is begun again
@@ -247,6 +253,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--flips", type=int, default=600)
+    parser.add_argument("--damaged", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=time.time_ns() % 2**32)
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--work")
@@ -256,10 +263,19 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory(prefix="mmfeat-soak-", dir=given.folder) as name:
         os.environ["XDG_CACHE_HOME"] = str(Path(name) / "cache")
-        soak(Path(name), given.kills, given.flips, given.seed)
+        soak(Path(name), given.kills, given.flips, given.damaged, given.seed)
 
 
-def soak(folder: Path, kills: int, flips: int, seed: int) -> None:
+def decode_damaged(count: int, seed: int) -> bool:
+    """Whether so many damaged pictures each ended as done or failed, none by half, in a process that lived."""
+    words = [sys.executable, str(HERE / "fixtures_damage.py"), str(count), str(seed % 1000)]
+    ended = subprocess.run(words, stdout=subprocess.PIPE, text=True)
+    said = ended.stdout.strip().rpartition("\n")[2]
+    print(f"{count} damaged pictures: exit code {ended.returncode}, {said}", flush=True)
+    return ended.returncode == 0 and json.loads(said)["odd"] == []
+
+
+def soak(folder: Path, kills: int, flips: int, damaged: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     print(f"seed {seed}", flush=True)
     prepare(folder)
@@ -274,7 +290,8 @@ def soak(folder: Path, kills: int, flips: int, seed: int) -> None:
     missed = flip(index, flips // 2, rng, lambda path: named_by_verify(index, path))
     missed += flip(model, flips - flips // 2, rng, lambda path: named_by_load(model, path), UNREAD)
     print(f"{flips} bits flipped in an index and a model: {flips - missed} named", flush=True)
-    sys.exit(1 if missed else 0)
+    well = decode_damaged(damaged, seed)
+    sys.exit(1 if missed or not well else 0)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
 import subprocess
 import sys
 import threading
@@ -31,6 +32,30 @@ def test_three_kills_lose_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     rng = np.random.default_rng(0)
     for _ in range(3):
         prepared.kill(rng)
+
+
+def test_a_process_that_aborts_by_itself_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed is killed by us: a job that ends by SIGABRT before is no kill."""
+    monkeypatch.setenv("SOAK_CHANGES", "3")
+    monkeypatch.setattr(soak, "CHANGES", 3)
+    prepared = soak.Soak("changes", tmp_path)
+    real = soak.start
+
+    def aborting(job: str, path: Path) -> subprocess.Popen[str]:
+        process = real(job, path)
+        process.send_signal(signal.SIGABRT)
+        process.wait()
+        return process
+
+    monkeypatch.setattr(soak, "start", aborting)
+    monkeypatch.setattr(soak, "go", lambda process: None)
+    with pytest.raises(AssertionError, match="changes ended by itself with -6"):
+        prepared.kill(np.random.default_rng(0))
+
+
+def test_damaged_pictures_are_part_of_it(capfd: pytest.CaptureFixture[str]) -> None:
+    assert soak.decode_damaged(12, 0)
+    assert "12 damaged pictures: exit code 0" in capfd.readouterr().out
 
 
 def test_flipped_bits_of_a_model_are_named(tmp_path: Path) -> None:
