@@ -37,7 +37,9 @@ _SECONDS = 20.0  # between two passes of a learner that are kept; its last one a
 
 @contextmanager
 def keeping(folder: str | os.PathLike[str] | None, identity: Mapping[str, Any]) -> Iterator[Kept | None]:
-    """What a fit keeps in this folder while the block runs; None keeps nothing. `Kept.clear` takes it away at the end.
+    """What a fit keeps in this folder while the block runs; None keeps nothing.
+
+    `Kept.clear` takes the folder away when the model is written; where no pass was kept it goes by itself.
 
     identity: JSON of all that the result depends on. UsageError: the folder is none of a fit. BusyError: another fit is there.
     """
@@ -57,7 +59,11 @@ def keeping(folder: str | os.PathLike[str] | None, identity: Mapping[str, Any]) 
             for path in root.glob("*.kept"):
                 path.unlink()
             write_bytes(there, data)
-        yield Kept(root)
+        try:
+            yield Kept(root)
+        finally:
+            if not any(root.glob("*.kept")):
+                shutil.rmtree(root, ignore_errors=True)  # nothing came of it
 
 
 def _ours(root: Path) -> bool:

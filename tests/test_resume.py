@@ -128,6 +128,9 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "k" / "thesis.txt").write_text("all of it")
     with pytest.raises(UsageError, match="a folder of its own"), keeping(tmp_path / "k", {}):
         pass
+    with pytest.raises(ZeroDivisionError), keeping(tmp_path / "m", {}):
+        raise ZeroDivisionError
+    assert [path.name for path in tmp_path.iterdir()] == ["k"]  # nothing was kept: nothing is left
     with keeping(tmp_path / "l", {}), pytest.raises(BusyError), keeping(tmp_path / "l", {}):
         pass
 
