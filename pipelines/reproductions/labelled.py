@@ -1,13 +1,14 @@
 """What the experiments on labelled pictures share: features learned without the labels, a linear classifier on them, and accuracy.
 
-The classifier is a one-vs-rest linear SVM. Its C is chosen by cross-validation on the training part; test labels are read once.
+The classifier is a one-vs-rest linear SVM. Its C is given, or chosen by cross-validation on the training part; test labels are read
+once.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,18 @@ if TYPE_CHECKING:
     from mmfeat.media.decode import Decode
     from mmfeat.stages import Report
 
-__all__ = ["Features", "Labelled", "accuracy", "caltech", "classified", "features", "halves", "joined"]
+__all__ = [
+    "Features",
+    "Labelled",
+    "accuracy",
+    "caltech",
+    "classified",
+    "error_of",
+    "features",
+    "halves",
+    "joined",
+    "standardised",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,40 +113,54 @@ def joined(parts: Mapping[str, Features], weights: Mapping[str, float]) -> Featu
     )
 
 
-def classified(task: Labelled, found: Features, seed: int) -> tuple[np.ndarray, float]:
-    """Decision scores (m, classes) of the test part, and the C that was chosen on the training part."""
+def standardised(found: Features) -> Features:
+    """Every column with mean 0 and deviation 1 over the training part; columns that say nothing stay 0."""
+    mean, size = found.train.mean(axis=0), found.train.std(axis=0)
+    size = np.where(size > 0, size, np.float32(1))
+    return replace(found, train=(found.train - mean) / size, test=(found.test - mean) / size)
+
+
+def classified(task: Labelled, found: Features, seed: int, c: float | None = None) -> tuple[np.ndarray, float]:
+    """Decision scores (m, classes) of the test part, and C: the one given, or one chosen on the training part."""
     from mmfeat.classify.choosing import choose_c
     from mmfeat.classify.linear_svm import LinearSvm
     from mmfeat.model import Model
 
-    choice = choose_c(found.train, task.labels, task.classes, seed=seed)
-    chain = Chain(LinearSvm(classes=task.classes, c=choice.c))
+    c = c or choose_c(found.train, task.labels, task.classes, seed=seed).c
+    chain = Chain(LinearSvm(classes=task.classes, c=c))
     fitted = fit_chain(chain, found.train, labels=task.labels, classes=task.classes, seed=seed)
-    return Model(fitted.chain, fitted.states, fitted.forms).encode(found.test), choice.c
+    return Model(fitted.chain, fitted.states, fitted.forms).encode(found.test), c
 
 
-def accuracy(task: Labelled, row: str, found: Features, seed: int, published: float | None = None) -> Iterator[Finding]:
+def accuracy(
+    task: Labelled, row: str, found: Features, seed: int, published: float | None = None, c: float | None = None
+) -> Iterator[Finding]:
     """The mean per-class accuracy of a linear SVM on these features, and what one picture costs."""
     from mmfeat.evaluate.classification import measure
 
     began = time.perf_counter()
-    scores, _ = classified(task, found, seed)
+    scores, _ = classified(task, found, seed, c)
     result = measure(scores, task.truth, task.classes)
-    seconds = found.seconds + time.perf_counter() - began
-    one = result.mean_per_class
-    told = f"{found.train.shape[1]:,} dimensions"
+    seconds, told = found.seconds + time.perf_counter() - began, f"{found.train.shape[1]:,} dimensions"
     yield Finding(
-        row, "accuracy", one.mean, "higher", published, (one.low, one.high), len(task.truth),
-        f"{task.protocol}; {told}", task.data, seconds,
+        f"{row}, {told}", "accuracy", result.mean_per_class, "higher", published, result.mean_interval, len(task.truth),
+        task.protocol, task.data, seconds,
     )  # fmt: skip
     yield Finding(
-        row,
-        "seconds per picture",
-        found.each,
-        "lower",
-        None,
-        None,
-        len(task.truth),
-        "decoded picture to vector",
-        task.data,
-    )
+        f"{row}, {told}", "seconds per picture", found.each, "lower", None, None, len(task.truth),
+        "decoded picture to vector", task.data, seconds,
+    )  # fmt: skip
+
+
+def error_of(
+    task: Labelled, row: str, scores: np.ndarray, dimensions: int, seconds: float, published: float | None = None
+) -> Finding:
+    """How many of a hundred test pictures these decision scores (m, classes) name wrongly."""
+    from mmfeat.evaluate.classification import measure
+
+    result = measure(scores, task.truth, task.classes)
+    low, high = (100 * (1 - share) for share in reversed(result.interval))
+    return Finding(
+        f"{row}, {dimensions:,} dimensions", "error %", 100 * (1 - result.accuracy), "lower", published, (low, high),
+        len(task.truth), task.protocol, task.data, seconds,
+    )  # fmt: skip
