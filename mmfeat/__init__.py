@@ -28,6 +28,7 @@ _HOME = {
     "Normalise": "mmfeat.pool",
     "Places": "mmfeat.pool",
     "Pool": "mmfeat.pool",
+    "Thin": "mmfeat.pool",
     "fit": "mmfeat.pipelines.fitting",
     "load": "mmfeat.model",
     "open": "mmfeat.pipelines.searching",
@@ -42,6 +43,7 @@ __all__ = [
     "Normalise",
     "Places",
     "Pool",
+    "Thin",
     "__version__",
     "fit",
     "load",
@@ -55,7 +57,7 @@ if TYPE_CHECKING:
     from mmfeat.model import Model, load
     from mmfeat.pipelines.fitting import fit
     from mmfeat.pipelines.searching import open
-    from mmfeat.pool import Normalise, Places, Pool
+    from mmfeat.pool import Normalise, Places, Pool, Thin
 
 
 def __getattr__(name: str) -> Any:

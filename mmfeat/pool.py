@@ -17,7 +17,7 @@ import numpy as np
 from mmfeat.arrays import Locals
 from mmfeat.errors import SettingsError, ShapeError
 
-__all__ = ["Normalise", "Places", "Pool", "Regions", "cells", "check_regions", "count_regions"]
+__all__ = ["Normalise", "Places", "Pool", "Regions", "Thin", "cells", "check_regions", "count_regions"]
 
 Array = Any
 Regions = tuple[tuple[int, int], ...]
@@ -118,6 +118,27 @@ class Places:
             raise ShapeError("Places takes Locals", type(x).__name__, "put a descriptor before it")
         where = jnp.asarray(x.where, jnp.float32) - (0.5 if x.where.shape[-1] == 2 else 0.0)
         return x._replace(values=jnp.concatenate([jnp.asarray(x.values, jnp.float32), self.weight * where], axis=-1))
+
+
+@dataclass(frozen=True)
+class Thin:
+    """Keeps every n-th local, from the first: a coder that costs much may do with fewer of them than another.
+
+    every: n. Places are in the order of their grid, so that what is kept lies all over the item.
+    """
+
+    locals: ClassVar[bool] = True
+    every: int = 2
+
+    def __post_init__(self) -> None:
+        if self.every < 1:
+            raise SettingsError("every n-th local is kept, n at least 1", f"every={self.every}", "1 keeps all")
+
+    def __call__(self, x: Locals) -> Locals:
+        """Locals (B, L, d) to (B, ceil(L / n), d)."""
+        if not isinstance(x, Locals):
+            raise ShapeError("Thin takes Locals", type(x).__name__, "put a descriptor before it")
+        return Locals(*(part[:, :: self.every] for part in x))
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from mmfeat.learner import Learner
 from mmfeat.learners import KMeans, Lsh, Pca, Vlad
 from mmfeat.model import Model, load
 from mmfeat.plan import plan_chain
-from mmfeat.pool import Normalise, Places, Pool, cells, count_regions
+from mmfeat.pool import Normalise, Places, Pool, Thin, cells, count_regions
 from mmfeat.settings import from_json, to_json
 from mmfeat.stages import Fitted, fit_chain
 from mmfeat.visualise.model_page import chain_section, spaces, stage_sections
@@ -188,3 +188,14 @@ def test_places_are_learned_with_the_values() -> None:
     np.testing.assert_allclose(out.values[..., 4:], 2 * (where - 0.5), atol=1e-6)
     with pytest.raises(ShapeError, match="Places takes Locals"):
         Places()(np.zeros((2, 3)))  # type: ignore[arg-type]
+
+
+def test_thinning_keeps_every_nth_local() -> None:
+    x = Locals(
+        np.arange(14, dtype=np.float32).reshape(1, 7, 2), np.zeros((1, 7, 2), np.float32), np.ones((1, 7), np.float32)
+    )
+    out = Thin(3)(x)
+    assert out.values[0, :, 0].tolist() == [0, 6, 12]
+    assert out.weight.shape == (1, 3)
+    with pytest.raises(SettingsError, match="at least 1"):
+        Thin(0)

@@ -89,3 +89,13 @@ def test_wrong_settings_are_refused() -> None:
     for wrong in ({"neighbours": 0}, {"neighbours": 13}, {"steps": -1}, {"width": 0.0}):
         with pytest.raises(SettingsError, match="neighbour"):
             dataclasses.replace(SMALL, **wrong)
+
+
+def test_something_of_the_row_may_be_kept() -> None:
+    x = np.random.default_rng(0).normal(size=(150, 4)).astype(np.float32) + 2
+    run = learned(SMALL, x)
+    walked = transform(SMALL, run, x)
+    unit = [rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (x, walked)]
+    np.testing.assert_allclose(
+        transform(dataclasses.replace(SMALL, keep=0.5), run, x), 0.5 * unit[0] + unit[1], atol=1e-5
+    )
