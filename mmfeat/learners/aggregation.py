@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -19,8 +19,11 @@ from mmfeat.learners.kmeans import nearest
 from mmfeat.pool import Regions, cells, check_regions
 
 __all__ = [
+    "Sums",
     "by_items",
+    "check_locals",
     "check_scaling",
+    "compiled_vectors",
     "inside",
     "locals_of",
     "parts",
@@ -48,10 +51,36 @@ def check_scaling(power: float, norm: str, regions: Regions) -> None:
     check_regions(regions)
 
 
-def locals_of(x: Any, name: str) -> Locals:
-    """Give x as float32 Locals (B, L, d), values of weight 0 set to 0; ShapeError where it is something else."""
+class Sums(NamedTuple):
+    """Of every region: counts (B, R, K), sums (B, R, K, W), and the weight (B, R) of its locals; float32."""
+
+    counts: Array
+    sums: Array
+    total: Array
+
+
+class _Vectors(Protocol):
+    """What makes the rows (B, D) of items of the sums over their regions."""
+
+    def vectors(self, state: Any, sums: Sums) -> Array: ...
+
+
+@partial(jax.jit, static_argnums=0)
+def compiled_vectors(learner: _Vectors, state: Any, sums: Sums) -> Array:
+    """`learner.vectors`, compiled: where the sums come from the host."""
+    return learner.vectors(state, sums)
+
+
+def check_locals(x: Any, name: str) -> Locals:
+    """Give x back; ShapeError unless it is Locals."""
     if not isinstance(x, Locals):
         raise ShapeError(f"{name} encodes whole Locals", type(x).__name__, "put a descriptor such as Patches before it")
+    return x
+
+
+def locals_of(x: Any, name: str) -> Locals:
+    """Give x as float32 Locals (B, L, d), values of weight 0 set to 0; ShapeError where it is something else."""
+    x = check_locals(x, name)
     values = jnp.asarray(x.values, jnp.float32)
     values = values.reshape(*values.shape[:2], -1)
     weight = jnp.asarray(x.weight, jnp.float32)
@@ -85,7 +114,7 @@ def inside(x: Locals, levels: Regions) -> Array:
     return jnp.concatenate(found, axis=1)
 
 
-def residual_sums(means: Array, x: Locals, regions: Regions) -> tuple[Array, Array]:
+def residual_sums(means: Array, x: Locals, regions: Regions) -> Sums:
     """Per region and nearest codeword c_k of means (K, d): the sum of the weights (B, R, K), and of w (x - c_k) (B, R, K, d)."""
     items, count, width = x.values.shape
     rows = x.values.reshape(items * count, width)
@@ -102,7 +131,7 @@ def residual_sums(means: Array, x: Locals, regions: Regions) -> tuple[Array, Arr
         counts.append(n.reshape(items, -1, means.shape[0]))
         sums.append(total.reshape(items, -1, *means.shape))
     n, total = (with_whole(jnp.concatenate(each, axis=1), regions) for each in (counts, sums))
-    return n, total
+    return Sums(n, total, n.sum(axis=2))
 
 
 def _scattered(groups: Array, values: Array, weight: Array, size: int) -> tuple[Array, Array]:

@@ -20,10 +20,23 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from mmfeat.arrays import Locals
 from mmfeat.learner import Learner, Metrics
-from mmfeat.learners.aggregation import by_items, check_scaling, inside, locals_of, parts, scaled, with_whole
+from mmfeat.learners.aggregation import (
+    Sums,
+    by_items,
+    check_scaling,
+    compiled_vectors,
+    inside,
+    locals_of,
+    parts,
+    scaled,
+    with_whole,
+)
+from mmfeat.learners.aggregation_host import host_locals
+from mmfeat.learners.fisher_host import posterior_sums
 from mmfeat.learners.mixture import Mixture, MixtureState, posteriors, powers
 from mmfeat.pool import Regions
 
@@ -103,8 +116,16 @@ class Fisher(Learner):
         weight = inside(x, parts(self.regions))
         responses = x.values.shape[1] * state.weights.shape[0]
         found = by_items(partial(_sums, state), responses, x.values, weight)
-        counts, sums, total = (with_whole(each, self.regions) for each in (*found, weight.sum(axis=2)))
-        z = self._gradients(state, counts, sums, total)
+        return self.vectors(state, Sums(*(with_whole(each, self.regions) for each in (*found, weight.sum(axis=2)))))
+
+    def host_encode(self, state: MixtureState, x: Locals) -> Array:
+        """The same of NumPy arrays: only locals that weigh, and each of them once (`mmfeat.learners.fisher_host`)."""
+        found = posterior_sums(state, host_locals(x, "Fisher"), self.regions)
+        return np.asarray(compiled_vectors(self, state, found))
+
+    def vectors(self, state: MixtureState, sums: Sums) -> Array:
+        """The rows (B, R * 2 K d) of the sums of w q and w q [u, u²] over the regions."""
+        z = self._gradients(state, *sums)
         return scaled(z, 0.5, self.norm) if self.improved else z.reshape(z.shape[0], -1)
 
     def _gradients(self, state: MixtureState, counts: Array, sums: Array, total: Array) -> Array:

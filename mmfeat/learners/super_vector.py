@@ -15,12 +15,15 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import jax.numpy as jnp
+import numpy as np
 
 from mmfeat.arrays import Locals
 from mmfeat.errors import SettingsError
 from mmfeat.learner import Learner, Metrics
-from mmfeat.learners.aggregation import check_scaling, locals_of, residual_sums, scaled
+from mmfeat.learners.aggregation import Sums, check_scaling, compiled_vectors, locals_of, residual_sums, scaled
+from mmfeat.learners.aggregation_host import host_locals
 from mmfeat.learners.kmeans import KMeans, KMeansState
+from mmfeat.learners.residuals_host import residual_sums_on_host
 from mmfeat.pool import Regions
 
 __all__ = ["SuperVector"]
@@ -90,10 +93,21 @@ class SuperVector(Learner):
 
     def encode(self, state: KMeansState, x: Locals) -> Array:
         """Locals (B, L, d) to rows (B, R * K (d + 1)) float32: per codeword the share, then the residual; without locals 0."""
-        counts, sums = residual_sums(state.means, locals_of(x, "SuperVector"), self.regions)
-        total = counts.sum(axis=2, keepdims=True)
+        return self.vectors(state, residual_sums(state.means, locals_of(x, "SuperVector"), self.regions))
+
+    def host_encode(self, state: KMeansState, x: Locals) -> Array:
+        """The same of NumPy arrays: only locals that weigh, and each of them once (`mmfeat.learners.residuals_host`)."""
+        found = residual_sums_on_host(state.means, host_locals(x, "SuperVector"), self.regions)
+        return np.asarray(compiled_vectors(self, state, found))
+
+    def vectors(self, state: KMeansState, sums: Sums) -> Array:
+        """The rows (B, R * K (d + 1)) of the sums over the regions."""
+        counts, total = sums.counts, sums.total[..., None]
         by = 1 / jnp.where(total > 0, total, jnp.float32(1))
         if self.shares:  # an empty codeword has nothing to be divided
             by = by / jnp.sqrt(jnp.where(counts > 0, counts * by, jnp.float32(1)))
-        z = jnp.concatenate([self.s * counts[..., None], sums], axis=3) * jnp.broadcast_to(by, counts.shape)[..., None]
+        z = (
+            jnp.concatenate([self.s * counts[..., None], sums.sums], axis=3)
+            * jnp.broadcast_to(by, counts.shape)[..., None]
+        )
         return scaled(z.reshape(*z.shape[:2], -1), self.power, self.norm)

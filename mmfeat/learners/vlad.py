@@ -15,10 +15,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
+
 from mmfeat.arrays import Locals
 from mmfeat.learner import Learner, Metrics
-from mmfeat.learners.aggregation import check_scaling, locals_of, powered, residual_sums, scaled, unit
+from mmfeat.learners.aggregation import (
+    Sums,
+    check_scaling,
+    compiled_vectors,
+    locals_of,
+    powered,
+    residual_sums,
+    scaled,
+    unit,
+)
+from mmfeat.learners.aggregation_host import host_locals
 from mmfeat.learners.kmeans import KMeans, KMeansState
+from mmfeat.learners.residuals_host import residual_sums_on_host
 from mmfeat.pool import Regions
 
 __all__ = ["Vlad"]
@@ -85,8 +98,16 @@ class Vlad(Learner):
 
     def encode(self, state: KMeansState, x: Locals) -> Array:
         """Locals (B, L, d) to rows (B, R * K * d) float32; an item without locals of weight gives zeros."""
-        _, sums = residual_sums(state.means, locals_of(x, "Vlad"), self.regions)
-        sums = powered(sums, self.power)
+        return self.vectors(state, residual_sums(state.means, locals_of(x, "Vlad"), self.regions))
+
+    def host_encode(self, state: KMeansState, x: Locals) -> Array:
+        """The same of NumPy arrays: only locals that weigh, and each of them once (`mmfeat.learners.residuals_host`)."""
+        found = residual_sums_on_host(state.means, host_locals(x, "Vlad"), self.regions)
+        return np.asarray(compiled_vectors(self, state, found))
+
+    def vectors(self, state: KMeansState, sums: Sums) -> Array:
+        """The rows (B, R * K * d) of the sums over the regions."""
+        z = powered(sums.sums, self.power)
         if self.intra:
-            sums = unit(sums)
-        return scaled(sums.reshape(*sums.shape[:2], -1), 1.0, self.norm)
+            z = unit(z)
+        return scaled(z.reshape(*z.shape[:2], -1), 1.0, self.norm)
