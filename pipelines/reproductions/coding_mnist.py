@@ -39,8 +39,8 @@ class CodingMnist:
     tangent_anchors: int = 2048
     tangents: int = 16
     components: int = 100
-    size: int = 7
-    pad: int = 2
+    size: int = 9
+    pad: int = 3
     words: int = 128
     threshold: float = 1.0
     grid: int = 4

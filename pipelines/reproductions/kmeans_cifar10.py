@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,8 +23,8 @@ class KmeansCifar10:
 
     Patches of 6 x 6 pixels are normalised for contrast, whitened, coded, and summed over the quadrants of the picture; columns are
     standardised. Codes are learned from the 8,000 training photographs without their labels. The published 79.6 % is of 4,000 means
-    and all 50,000 training photographs, so that it stands beside none of these rows. C of every row, and the settings of the codes,
-    were chosen on a quarter of the training photographs, held out. `only` names the rows that are wanted; all, if none.
+    and all 50,000 training photographs, so that it stands beside none of these rows. The threshold was chosen on a quarter of the
+    training photographs held out, and C is, for every row. `only` names the rows that are wanted; all, if none.
 
     Cost: a quarter of an hour on two cores. Command: mmfeat reproduce kmeans-cifar10
     """
@@ -31,8 +32,9 @@ class KmeansCifar10:
     size: int = 6
     means: tuple[int, ...] = (400, 1600)
     atoms: int = 800
-    threshold: float = 1.0
+    threshold: float = 0.5
     lam: float = 1.0
+    cs: tuple[float, ...] = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3)
     only: tuple[str, ...] = ()
 
     def measure(self, data: Path, seed: int, report: Report) -> Iterator[Finding]:
@@ -41,26 +43,35 @@ class KmeansCifar10:
 
     def compare(self, photographs: Labelled, seed: int, report: Report) -> Iterator[Finding]:
         """The rows of these photographs."""
-        from mmfeat.pipelines.reproductions.labelled import accuracy, features, joined, standardised
+        from mmfeat.pipelines.reproductions.labelled import features, joined, standardised
 
         kept: dict[str, Features] = {}
-        for name, (stages, c) in self.codings().items():
+        for name, stages in self.codings().items():
             if self.only and name not in self.only:
                 continue
             kept[name] = standardised(features(photographs, stages, seed, report))
-            yield from accuracy(photographs, name, kept[name], seed, c=c)
+            yield from self.measured(photographs, name, kept[name], seed)
             if name not in self.parts():
                 del kept[name]
         if set(self.parts()) <= set(kept):
             both = joined(kept, dict.fromkeys(self.parts(), 1.0))
-            yield from accuracy(photographs, " + ".join(self.parts()), both, seed, c=_C["join"])
+            yield from self.measured(photographs, " + ".join(self.parts()), both, seed)
+
+    def measured(self, photographs: Labelled, name: str, found: Features, seed: int) -> Iterator[Finding]:
+        """The rows of these features, with the C that a quarter of the training photographs chooses."""
+        from mmfeat.pipelines.reproductions.labelled import accuracy, held_out_c
+
+        began = time.perf_counter()
+        c = held_out_c(photographs, found, self.cs, seed)
+        found = replace(found, seconds=found.seconds + time.perf_counter() - began)
+        yield from accuracy(photographs, name, found, seed, c=c)
 
     def parts(self) -> tuple[str, ...]:
         """What is joined."""
         return f"k-means {max(self.means)}, triangle", f"soft threshold {self.atoms}"
 
-    def codings(self) -> dict[str, tuple[list[Any], float]]:
-        """Stages and C by name."""
+    def codings(self) -> dict[str, list[Any]]:
+        """Stages by name."""
         from mmfeat.descriptors.patches import Patches
         from mmfeat.descriptors.pixels import Pixels
         from mmfeat.learners.dictionary import Dictionary
@@ -77,15 +88,12 @@ class KmeansCifar10:
         atoms = Dictionary(self.atoms, lam=self.lam, passes=2)
         halves = Dictionary(self.atoms, lam=self.lam, passes=2, halves=True)
         return {
-            "pixels": ([Pixels()], _C["pixels"]),
-            **{f"k-means {k}, hard": (pooled(Vq(KMeans(k))), _C["hard"]) for k in self.means[-1:]},
-            **{f"k-means {k}, triangle": (pooled(Triangle(KMeans(k))), _C["triangle"]) for k in self.means},
-            f"sparse codes {self.atoms}, every second pixel": (pooled(halves, 2), _C["sparse"]),
-            f"soft threshold {self.atoms}": (pooled(SoftThreshold(atoms, self.threshold)), _C["soft"]),
+            "pixels": [Pixels()],
+            **{f"k-means {k}, hard": pooled(Vq(KMeans(k))) for k in self.means[-1:]},
+            **{f"k-means {k}, triangle": pooled(Triangle(KMeans(k))) for k in self.means},
+            f"sparse codes {self.atoms}, every second pixel": pooled(halves, 2),
+            f"soft threshold {self.atoms}": pooled(SoftThreshold(atoms, self.threshold)),
         }
-
-
-_C = {"pixels": 1e-4, "hard": 1e-4, "triangle": 1e-3, "sparse": 1e-3, "soft": 1e-3, "join": 1e-3}
 
 
 def task(data: Path) -> Labelled:

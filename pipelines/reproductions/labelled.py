@@ -32,6 +32,7 @@ __all__ = [
     "error_of",
     "features",
     "halves",
+    "held_out_c",
     "joined",
     "standardised",
 ]
@@ -118,6 +119,26 @@ def standardised(found: Features) -> Features:
     mean, size = found.train.mean(axis=0), found.train.std(axis=0)
     size = np.where(size > 0, size, np.float32(1))
     return replace(found, train=(found.train - mean) / size, test=(found.test - mean) / size)
+
+
+def held_out_c(task: Labelled, found: Features, cs: Sequence[float], seed: int) -> float:
+    """The C that names most of a quarter of the training part rightly, learned from the rest: one path instead of five folds."""
+    import jax.numpy as jnp
+
+    from mmfeat.classify.choosing import folds_of
+    from mmfeat.classify.linear_svm import LinearSvm, problem_of
+    from mmfeat.classify.squared_hinge import Rows, solve
+
+    held = folds_of(task.labels, 4, seed) == 0
+    x, y = jnp.asarray(found.train), jnp.asarray(task.labels)
+    targets, costs, _ = problem_of(LinearSvm(classes=task.classes, c=1.0), y, jnp.asarray(~held, jnp.float32))
+    problem, right = Rows(x, 1.0), []
+    machines = problem.zeros(len(targets))
+    for c in sorted(cs):
+        solved = solve(problem, targets, jnp.float32(c) * costs, machines, 1e-3)
+        machines = solved.machines
+        right.append((np.asarray(solved.scores).T.argmax(axis=1) == task.labels)[held].mean())
+    return sorted(cs)[int(np.argmax(right))]
 
 
 def classified(task: Labelled, found: Features, seed: int, c: float | None = None) -> tuple[np.ndarray, float]:
