@@ -42,6 +42,8 @@ class CodingMnist:
     size: int = 9
     pad: int = 3
     words: int = 128
+    patch_lam: float = 1.0
+    stride: int = 1
     threshold: float = 1.0
     grid: int = 4
     only: tuple[str, ...] = ()
@@ -87,8 +89,9 @@ class CodingMnist:
             return [patches, Zca(epsilon=1.0), coder, Pool(((self.grid, self.grid),), "sum"), Normalise(power=0.5)]
 
         atoms = Dictionary(self.words, lam=1.0, passes=2)
+        sparse = Dictionary(self.words, lam=self.patch_lam, passes=2, halves=True)
         return {
-            "sparse coding": (layer(Dictionary(self.words, lam=1.0, passes=2, halves=True), 2), 10.0, 0.98),
+            "sparse coding": (layer(sparse, self.stride), 10.0, 0.98),
             "soft threshold": (layer(SoftThreshold(atoms, self.threshold)), 10.0, 0.98),
         }
 
