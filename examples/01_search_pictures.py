@@ -24,7 +24,7 @@ if __name__ == "__main__":
             Image.fromarray(photograph[y : y + 96, x : x + 96]).save(work / "pictures" / name / f"{number:02}.jpg")
 
     settings = {"bits": 32, "codewords": 16, "components": 24, "fit_rows": 8_192}
-    build = build_index(work / "pictures", work / "pictures.index", recipe="image-retrieval", settings=settings)
+    build = build_index(work / "pictures", work / "pictures.index", recipe="patch-codes", settings=settings)
     print(f"{build.done} pictures indexed")
     for line in describe(build.check):  # the answer to «is this any good on my data?», without labels
         print(" ", line)

@@ -10,11 +10,18 @@ Each branch is a row of length 1. The settings were chosen on a part of the trai
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["MAX_SIDE", "photo_features"]
+import numpy as np
+
+from mmfeat.arrays import count_rows
+
+__all__ = ["MAX_SIDE", "count_pictures", "fitting_sizes", "photo_features", "suits"]
 
 MAX_SIDE = 300  # px
+FEW, SMALL = 50, 96  # fewer pictures, or smaller ones (px, the larger side), are better served by patches
+_SIZES = (4, 6, 8, 10)  # px, of SIFT's cells
 _PYRAMID = ((1, 1), (2, 2), (4, 4))
 _QUARTERS = ((1, 1), (2, 2))
 
@@ -38,7 +45,7 @@ def photo_features(
     from mmfeat.pool import Normalise, Pool, Thin
 
     shapes = Chain(
-        DenseSift(sizes=(4, 6, 8, 10), step=step, root=True),
+        DenseSift(sizes=_SIZES, step=step, root=True),
         Join(
             Chain(Pca(components), Fisher(Mixture(gaussians), regions=_QUARTERS)),
             Chain(Thin(3), Llc(KMeans(codewords)), Pool(_PYRAMID, "max"), Normalise(power=0.5)),
@@ -48,3 +55,42 @@ def photo_features(
         return shapes
     colours = Chain(LocalColour(sizes=(4, 8), step=step), Pca(48), Fisher(Mixture(gaussians), regions=_QUARTERS))
     return Join(shapes, colours, weights=(1.0, colour))
+
+
+def suits(items: Any) -> bool:
+    """Whether pictures are many and large enough for `photo_features`. items: a table of them, arrays, or None (unknown)."""
+    if items is None:
+        return True
+    sizes = _sizes(items)
+    return len(sizes) >= FEW and (not sizes.size or float(np.median(sizes.max(axis=1))) >= SMALL)
+
+
+def fitting_sizes(items: Any, max_side: int, step: int, gaussians: int, codewords: int) -> tuple[int, int]:
+    """Gaussians and codewords, fewer where there are too few descriptors to learn as many from."""
+    if items is None:
+        return gaussians, codewords
+    sizes = _sizes(items).astype(np.float64)
+    sizes = sizes * np.minimum(1, max_side / np.maximum(sizes.max(axis=1, keepdims=True, initial=1), 1))
+    places = sum((np.maximum((sizes - 4 * cell) // step + 1, 0).prod(axis=1).sum() for cell in _SIZES), start=0.0)
+    most = int(places) // 100
+    return max(1, min(gaussians, most // 4)), max(5, min(codewords, most))
+
+
+def count_pictures(items: Any) -> int:
+    """How many pictures there are; many where that is not known."""
+    return 2**31 if items is None else len(_sizes(items))
+
+
+def _sizes(items: Any) -> np.ndarray:
+    """Height and width (n, 2) of every picture, in px."""
+    images = getattr(items, "images", None)
+    if images is not None and hasattr(items, "table"):
+        table = items.table.select(["height", "width"]).take(images)
+        columns = [table[name].fill_null(1).to_numpy() for name in ("height", "width")]
+        return np.stack(columns, axis=1).astype(np.int64)
+    if hasattr(items, "size") and hasattr(items, "pixels"):
+        return np.asarray(items.size)
+    if isinstance(items, Sequence):
+        return np.array([np.shape(each)[:2] if np.ndim(each) >= 2 else (MAX_SIDE, MAX_SIDE) for each in items])
+    shape = getattr(items, "shape", ())
+    return np.full((count_rows(items), 2), shape[1:3] if len(shape) > 2 else MAX_SIDE)

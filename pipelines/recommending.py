@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from mmfeat.errors import MmfeatError, UsageError
+from mmfeat.pipelines.photo_features import suits
 from mmfeat.progress import tell
 
 if TYPE_CHECKING:
@@ -76,7 +77,10 @@ def candidates(items: Items, rows: np.ndarray) -> list[Candidate]:
     small, grey = bool(np.median(sides) <= SMALL), _all_grey(items, rows[:_LOOKED_AT])
     shape: dict[str, Any] = {"side": int(np.median(sides))} if small else {}
     shape |= {"color": "grey"} if grey else {}
-    found = [Candidate("pixel-codes", shape), Candidate("image-retrieval", {}), Candidate("deep-codes", shape)]
+    found = [Candidate("pixel-codes", shape), Candidate("patch-codes", {})]
+    if suits(items):
+        found.append(Candidate("image-retrieval", {}))
+    found.append(Candidate("deep-codes", shape))
     if small:
         found.append(Candidate("contrastive-codes", {**shape, "augment": "digits" if grey else "photo"}))
     return found
@@ -165,16 +169,18 @@ def describe_trials(trials: Sequence[Trial]) -> list[str]:
 
 
 def usual_recipe(items: Items, seed: int = 0, report: Report | None = None) -> Candidate:
-    """What is learned unless told: `MANY` small pictures or more get a contrastive net, others patches.
+    """What is learned unless told: of photographs `image-retrieval`, of `MANY` small pictures a contrastive net, of others patches.
 
-    That is what did best by labels on digits and on small photographs, and on large photographs (docs/which-learner.md).
-    report: a `Progress` says so where it is not the usual.
+    Each is what did best by labels on such pictures (docs/which-learner.md). report: a `Progress` is told which.
     """
     rows = np.sort(np.random.default_rng(seed).permutation(items.images)[:1000])
-    if len(items.images) < MANY or np.median(_larger_sides(items, rows)) > SMALL:
-        return Candidate("image-retrieval", {})
-    *_, chosen = candidates(items, rows)  # of grey pictures: changes of shape alone, nothing mirrored
-    tell(report, [f"{len(items.images):,} small pictures: {chosen} is learned; name another with --recipe"])
+    if len(items.images) >= MANY and np.median(_larger_sides(items, rows)) <= SMALL:
+        *_, chosen = candidates(items, rows)  # of grey pictures: changes of shape alone, nothing mirrored
+        what = "small pictures"
+    else:
+        chosen = Candidate("image-retrieval" if suits(items) else "patch-codes", {})
+        what = "pictures"
+    tell(report, [f"{len(items.images):,} {what}: {chosen} is learned; name another with --recipe"])
     return chosen
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from mmfeat.pipelines.reproductions.codes import Task
     from mmfeat.stages import Report
 
-__all__ = ["HashingPhotos"]
+__all__ = ["HashingPhotos", "caltech_task"]
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class HashingPhotos:
         coders = {key: coder for key, coder in shallow().items() if key in ("LSH", "ITQ")}
         itq = {"ITQ": itq_hash}
         for name in self.sets:
-            task, side = (_cifar, _caltech)[name == "C1"](data, seed)
+            task, side = (_cifar, caltech_task)[name == "C1"](data, seed)
             yield from measure(
                 task, f"{name} pixels", [Pixels(side)], coders, self.bits, report, floats=True, product=True
             )
@@ -52,11 +52,11 @@ class HashingPhotos:
 
 
 def _vlad(name: str) -> list[Any]:
-    """The recipe for photographs, its patches halved where pictures are small."""
-    from mmfeat.pipelines.image_retrieval import ImageRetrieval
+    """The recipe `patch-codes`, its patches halved where pictures are small."""
+    from mmfeat.pipelines.patch_codes import PatchCodes
 
     small = {"patch": 6, "stride": 2} if name == "S1" else {}
-    return list(ImageRetrieval(**small).chain(None).stages[:-2])
+    return list(PatchCodes(**small).chain(None).stages[:-2])
 
 
 def _denoising(side: int) -> list[Any]:
@@ -100,7 +100,7 @@ def _cifar(data: Path, seed: int) -> tuple[Task, int]:
     return Task(as_images(held.train), as_images(held.test), relevant, protocol("S1"), measures, held.about, seed), 32
 
 
-def _caltech(data: Path, seed: int) -> tuple[Task, int]:
+def caltech_task(data: Path, seed: int) -> tuple[Task, int]:
     """C1, and a side to which a photograph's thumbnail shrinks. Photographs have at most 128 px on a side."""
     from mmfeat.evaluate.protocols import protocol
     from mmfeat.evaluate.retrieval import same_label

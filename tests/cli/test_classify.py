@@ -11,7 +11,7 @@ from fixtures_command import run
 from fixtures_pictures import write_folder
 
 SMALL = [
-    word for name in ("max_side=48", "patch=8", "stride=8", "components=8", "codewords=4") for word in ("--set", name)
+    word for name in ("max_side=48", "components=8", "codewords=4") for word in ("--set", name)
 ]
 Patch, Capture = pytest.MonkeyPatch, pytest.CaptureFixture[str]
 
@@ -29,7 +29,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def model(folders: tuple[Path, Path]) -> Path:
     from mmfeat.pipelines.classifying import fit_classifier
 
-    settings = {"max_side": 48, "patch": 8, "stride": 8, "components": 8, "codewords": 4}
+    settings = {"max_side": 48, "components": 8, "codewords": 4}
     path = folders[0].parent / "model"
     fit_classifier(folders[0], settings=settings).model.save(path)
     return path

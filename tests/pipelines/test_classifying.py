@@ -23,7 +23,7 @@ from mmfeat.pipelines.labelled_data import Matrix
 from mmfeat.pipelines.predicting import predict, score, write_predictions
 
 KINDS = ("across", "along", "dots")
-SMALL = {"max_side": 48, "patch": 8, "stride": 6, "components": 10, "codewords": 4}
+SMALL = {"max_side": 48, "components": 10, "codewords": 4}
 
 
 def picture(kind: str, number: int) -> Image.Image:

@@ -55,7 +55,7 @@ def test_small_grey_pictures_are_tried_at_their_size_in_grey(tmp_path: Path) -> 
     shape = {"side": 28, "color": "grey"}
     assert tried == {
         "pixel-codes": shape,
-        "image-retrieval": {},
+        "patch-codes": {},
         "deep-codes": shape,
         "contrastive-codes digits": {**shape, "augment": "digits"},
     }
@@ -64,7 +64,7 @@ def test_small_grey_pictures_are_tried_at_their_size_in_grey(tmp_path: Path) -> 
 def test_colours_and_large_pictures(tmp_path: Path) -> None:
     assert "color" not in found(digits(tmp_path, 12, 24, 3))["pixel-codes"]
     photos = walk(write_folder(tmp_path / "photos", 6))
-    assert found(photos) == {"pixel-codes": {}, "image-retrieval": {}, "deep-codes": {}}
+    assert found(photos) == {"pixel-codes": {}, "patch-codes": {}, "deep-codes": {}}
     (tmp_path / "grey").mkdir()
     for number in range(4):  # grey photographs that were saved with colours
         grey = Image.open(photos.path_of(number)).convert("L").convert("RGB")
@@ -73,7 +73,7 @@ def test_colours_and_large_pictures(tmp_path: Path) -> None:
 
 
 def test_many_small_pictures_get_a_net_and_all_others_patches(tmp_path: Path) -> None:
-    assert usual_recipe(digits(tmp_path, 1999, 6)) == Candidate("image-retrieval", {})
+    assert usual_recipe(digits(tmp_path, 1999, 6)) == Candidate("patch-codes", {})
     many = digits(tmp_path, 2000, 6)
     told: list[str] = []
     assert usual_recipe(many, report=Told(told)) == Candidate(
@@ -81,7 +81,7 @@ def test_many_small_pictures_get_a_net_and_all_others_patches(tmp_path: Path) ->
     )
     assert "contrastive-codes" in told[0]
     assert usual_recipe(digits(tmp_path, 2000, 6, 3)).settings == {"side": 10, "augment": "photo"}
-    assert usual_recipe(digits(tmp_path, 2000, 61)) == Candidate("image-retrieval", {})  # 65 px wide
+    assert usual_recipe(digits(tmp_path, 2000, 61)) == Candidate("patch-codes", {})  # 65 px wide
 
 
 def test_a_build_without_a_recipe_learns_the_usual_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,7 +93,7 @@ def test_a_build_without_a_recipe_learns_the_usual_one(tmp_path: Path, monkeypat
 
 def test_what_finds_more_is_chosen_and_what_cannot_be_tried_is_said(tmp_path: Path) -> None:
     items = walk(write_folder(tmp_path / "photos", 24, side=48))
-    wrong = Candidate("image-retrieval", {"patch": 200})
+    wrong = Candidate("patch-codes", {"patch": 200})
     trials = try_recipes(items, [COARSE, wrong, FINE], items.images)
     assert best(trials) == 2
     assert trials[2].rank1 > trials[0].rank1 + 0.3
