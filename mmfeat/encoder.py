@@ -194,11 +194,13 @@ class _SparsePool:
 
         owner, place = np.nonzero(x.weight > 0)
         rows = np.ascontiguousarray(x.values[owner, place], np.float32)
+        shape = len(x.weight), count_regions(self.pool.regions), _width(self.coder, state, rows.shape[1])
+        if not len(rows):  # nothing but padding, or items without a local that counts
+            return np.zeros((shape[0], shape[1] * shape[2]), np.float32)
         codes = self.coder.host_sparse(state, rows)
         regions = [cells(x, *level)[owner, place] for level in self.pool.regions]
         first = np.cumsum([0] + [count_regions((level,)) for level in self.pool.regions[:-1]])
         region = np.stack([cell + start for cell, start in zip(regions, first, strict=True)], axis=1)
-        shape = len(x.weight), count_regions(self.pool.regions), _width(self.coder, state, rows.shape[1])
         weight = np.ascontiguousarray(x.weight[owner, place], np.float32)
         return pool_sparse(codes, owner, region, weight, shape, self.pool.kind)
 

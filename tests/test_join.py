@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from mmfeat.descriptors.pixels import Pixels
 from mmfeat.encoder import Encoder
 from mmfeat.errors import SettingsError, ShapeError
 from mmfeat.learner import Learner
-from mmfeat.learners import KMeans, Lsh, Pca, Vlad
+from mmfeat.learners import KMeans, Llc, Lsh, Pca, Vlad
 from mmfeat.model import Model, load
 from mmfeat.plan import plan_chain
 from mmfeat.pool import Normalise, Places, Pool, Thin, cells, count_regions
@@ -165,6 +166,9 @@ def test_sparse_codes_are_pooled_as_the_dense_ones(kind: str, one_device_mesh: A
     np.testing.assert_allclose(np.asarray(one(x)), dense, rtol=1e-5, atol=1e-5)
     if kind == "max":
         assert (dense[3, :12] < 0).all()
+    empty = x._replace(weight=np.zeros_like(x.weight))
+    assert np.asarray(one(empty)).shape == dense.shape
+    assert not np.asarray(one(empty)).any()
 
 
 def test_cells_are_counted_row_by_row() -> None:
@@ -199,3 +203,12 @@ def test_thinning_keeps_every_nth_local() -> None:
     assert out.weight.shape == (1, 3)
     with pytest.raises(SettingsError, match="at least 1"):
         Thin(0)
+
+
+def test_items_without_locals_are_coded_as_nothing(one_device_mesh: Any) -> None:
+    coder = Llc(KMeans(4), neighbours=2)
+    state = coder.init(jax.random.key(0), DRAW.normal(size=(20, 3)).astype(np.float32))
+    x = Locals(*(np.zeros((2, 5, width), np.float32) for width in (3, 2)), np.zeros((2, 5), np.float32))
+    assert not np.asarray(Encoder((coder, Pool()), (state, ()), one_device_mesh)(x)).any()
+    starts, index, value = coder.host_sparse(state, np.zeros((0, 3), np.float32))
+    assert (starts.tolist(), len(index), len(value)) == ([0], 0, 0)

@@ -32,7 +32,7 @@ def code_nearest_on_host(means: np.ndarray, x: np.ndarray, k: int, solve: Solve)
     lock. The numbers go from near to far.
     """
     means = np.ascontiguousarray(means, np.float32)
-    rows = np.ascontiguousarray(np.asarray(x, np.float32).reshape(len(x), -1))
+    rows = np.ascontiguousarray(np.asarray(x, np.float32).reshape(len(x), int(np.prod(np.shape(x)[1:]))))
     origin = means.mean(axis=0)
     table = _table(means - origin)
     index, value = np.zeros((len(rows), k), np.int32), np.zeros((len(rows), k), np.float32)
