@@ -17,10 +17,12 @@ from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from mmfeat.errors import SettingsError
 from mmfeat.learner import Learner, Metrics, rows_of
 from mmfeat.learners.codewords import in_blocks
+from mmfeat.learners.codewords_host import Csr
 from mmfeat.learners.kmeans import KMeans, nearest, sum_by
 from mmfeat.learners.lcc import Lcc, LccState
 
@@ -29,6 +31,7 @@ __all__ = ["ExtendedLcc", "ExtendedLccState"]
 Array = Any
 _EXACT = jax.lax.Precision.HIGHEST
 _BLOCK = 2**22  # numbers of the tangents that a block of rows takes
+_LOOKED_UP = 1024  # codes whose tangents the host looks up at once
 
 
 class ExtendedLccState(NamedTuple):
@@ -163,3 +166,16 @@ class ExtendedLcc(Learner):
             return jnp.concatenate([self.scale * codes, codes * places], axis=2).reshape(part.shape[0], -1)
 
         return in_blocks(code, rows_of(x), clusters * (1 + c))
+
+    def host_sparse(self, state: ExtendedLccState, x: np.ndarray) -> Csr:
+        """The non-zeros of `encode` (CSR), on the host: tangents are looked up where a code is not 0, and nowhere else."""
+        x, tangents = np.asarray(x, np.float32).reshape(len(x), -1), np.asarray(state.tangents)
+        starts, anchor, code = self.coder.host_sparse(state.coder, x)
+        rest = np.repeat(x, np.diff(starts), axis=0) - np.asarray(state.coder.codebook.means)[anchor]
+        width, value = 1 + tangents.shape[2], np.empty((len(anchor), 1 + tangents.shape[2]), np.float32)
+        value[:, 0] = self.scale * code
+        for first in range(0, len(anchor), _LOOKED_UP):
+            part = slice(first, first + _LOOKED_UP)
+            value[part, 1:] = code[part, None] * np.einsum("md,mdc->mc", rest[part], tangents[anchor[part]])
+        index = anchor[:, None].astype(np.int32) * np.int32(width) + np.arange(width, dtype=np.int32)
+        return starts * width, index.ravel(), value.ravel()

@@ -36,18 +36,27 @@ class Csr(NamedTuple):
 def sparse_rows(fitted: Fitted, data: Any) -> Csr:
     """What a fitted chain makes of rows or pictures, its zeros left out."""
     from mmfeat.encoder import Encoder
+    from mmfeat.mesh import on_host
     from mmfeat.stages import encode_source
     from mmfeat.stream import as_source
 
-    source = as_source(data)
-    counts = np.zeros(len(source) + 1, np.int64)
-    index, value, width = list[np.ndarray](), list[np.ndarray](), 0
-    for rows, codes, _ in encode_source(Encoder(fitted.chain.stages, fitted.states), source, most=512):
-        row, column = np.nonzero(codes)  # sources of one group come in order
-        counts[rows + 1] = np.bincount(row, minlength=len(rows))
+    source, last = as_source(data), fitted.chain.stages[-1]
+    host = hasattr(last, "host_sparse")
+    count = len(fitted.states) - host
+    encoder = Encoder(fitted.chain.stages[:count], fitted.states[:count])
+    state = on_host(fitted.states[-1])
+    counts, index, value, width = np.zeros(len(source) + 1, np.int64), list[np.ndarray](), list[np.ndarray](), 0
+    for rows, codes, _ in encode_source(encoder, source, most=512):  # the rows of a source of one group come in order
+        if host:
+            starts, column, some = last.host_sparse(state, np.ascontiguousarray(codes, np.float32))
+            width = width or last.encode(state, codes[:1]).shape[1]
+        else:
+            row, column = np.nonzero(codes)
+            starts, some = np.append(0, np.cumsum(np.bincount(row, minlength=len(rows)))), codes[row, column]
+            width = codes.shape[1]
+        counts[rows + 1] = np.diff(starts)
         index.append(column.astype(np.int32))
-        value.append(codes[row, column])
-        width = codes.shape[1]
+        value.append(some)
     return Csr(np.cumsum(counts), np.concatenate(index), np.concatenate(value), width)
 
 

@@ -95,3 +95,13 @@ def test_settings_and_mistakes() -> None:
             ExtendedLcc(**wrong)
     with pytest.raises(SettingsError, match="tangents=2 of 1"):
         LEARNER.init(jax.random.key(0), np.zeros((4, 1), np.float32))
+
+
+def test_the_sparse_codes_of_the_host_are_the_dense_ones() -> None:
+    state = learned(LEARNER)
+    starts, index, value = LEARNER.host_sparse(state, rows())
+    back = np.zeros((600, 9), np.float32)
+    back[np.repeat(np.arange(600), np.diff(starts)), index] = value
+    codes = np.asarray(jax.jit(LEARNER.encode)(state, rows()))
+    np.testing.assert_allclose(back, codes, atol=2e-5)
+    assert 0 < (codes == 0).mean() < 1
