@@ -1,4 +1,4 @@
-"""What coders of rows have in common: they train as their codebook does, and most of them code a row by its nearest codewords.
+"""What coders have in common: they train as their codebook does, and most of them code a row by its nearest codewords.
 
     N(x) = the k codewords nearest to x;   code_j(x) = a function of x and the words of N(x) for j in N(x), else 0
 
@@ -29,7 +29,7 @@ _BLOCK_CPU, _BLOCK = (
 
 
 class OfCodebook(Learner):
-    """A learner of rows that learns nothing but its field `codebook`, a `KMeans`: its state is the codebook's."""
+    """A learner of rows or Locals that learns nothing but its field `codebook`, a `KMeans`: its state is that of the codebook."""
 
     shuffle: ClassVar[bool] = False
     scratch: ClassVar[tuple[str, ...]] = KMeans.scratch

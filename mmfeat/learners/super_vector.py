@@ -19,9 +19,9 @@ import numpy as np
 
 from mmfeat.arrays import Locals
 from mmfeat.errors import SettingsError
-from mmfeat.learner import Learner, Metrics
 from mmfeat.learners.aggregation import Sums, check_scaling, compiled_vectors, locals_of, residual_sums, scaled
 from mmfeat.learners.aggregation_host import host_locals
+from mmfeat.learners.codewords import OfCodebook
 from mmfeat.learners.kmeans import KMeans, KMeansState
 from mmfeat.learners.residuals_host import residual_sums_on_host
 from mmfeat.pool import Regions
@@ -32,7 +32,7 @@ Array = Any
 
 
 @dataclass(frozen=True)
-class SuperVector(Learner):
+class SuperVector(OfCodebook):
     """Super-vector of the locals of an item; its state is that of its codebook.
 
     codebook: the k-means of K clusters; its passes and batch are those of the training.
@@ -50,8 +50,6 @@ class SuperVector(Learner):
     """
 
     locals: ClassVar[bool] = True
-    shuffle: ClassVar[bool] = False
-    scratch: ClassVar[tuple[str, ...]] = KMeans.scratch
     codebook: KMeans = KMeans(512)  # noqa: RUF009 - it is frozen
     s: float = 0.1
     regions: Regions = ((1, 1),)
@@ -63,33 +61,6 @@ class SuperVector(Learner):
         check_scaling(self.power, self.norm, self.regions)
         if self.s < 0:
             raise SettingsError("s is 0 or more", f"s={self.s}", "try 0.1 of the length of a local")
-
-    @property
-    def passes(self) -> int:  # type: ignore[override]
-        """Passes over the data: the codebook's."""
-        return self.codebook.passes
-
-    @property
-    def batch(self) -> int:  # type: ignore[override]
-        """Locals per step: the codebook's."""
-        return self.codebook.batch
-
-    @property
-    def init_rows(self) -> int:  # type: ignore[override]
-        """Locals that `init` sees at the most: the codebook's."""
-        return self.codebook.init_rows
-
-    def init(self, key: Array, x: Array) -> KMeansState:
-        """The first codebook, from locals as rows (n, d)."""
-        return self.codebook.init(key, x)
-
-    def step(self, key: Array, state: KMeansState, x: Array, weight: Array) -> tuple[KMeansState, Metrics]:
-        """A batch of locals as rows (n, d) for the codebook."""
-        return self.codebook.step(key, state, x, weight)
-
-    def finish(self, key: Array, state: KMeansState) -> KMeansState:
-        """The codebook's end of a pass."""
-        return self.codebook.finish(key, state)
 
     def encode(self, state: KMeansState, x: Locals) -> Array:
         """Locals (B, L, d) to rows (B, R * K (d + 1)) float32: per codeword the share, then the residual; without locals 0."""

@@ -18,7 +18,6 @@ from typing import Any, ClassVar
 import numpy as np
 
 from mmfeat.arrays import Locals
-from mmfeat.learner import Learner, Metrics
 from mmfeat.learners.aggregation import (
     Sums,
     check_scaling,
@@ -30,6 +29,7 @@ from mmfeat.learners.aggregation import (
     unit,
 )
 from mmfeat.learners.aggregation_host import host_locals
+from mmfeat.learners.codewords import OfCodebook
 from mmfeat.learners.kmeans import KMeans, KMeansState
 from mmfeat.learners.residuals_host import residual_sums_on_host
 from mmfeat.pool import Regions
@@ -40,7 +40,7 @@ Array = Any
 
 
 @dataclass(frozen=True)
-class Vlad(Learner):
+class Vlad(OfCodebook):
     """Vector of locally aggregated descriptors; its state is that of its codebook.
 
     codebook: the k-means of K clusters; its passes and batch are those of the training.
@@ -58,8 +58,6 @@ class Vlad(Learner):
     """
 
     locals: ClassVar[bool] = True
-    shuffle: ClassVar[bool] = False
-    scratch: ClassVar[tuple[str, ...]] = KMeans.scratch
     codebook: KMeans = KMeans(64)  # noqa: RUF009 - it is frozen
     power: float = 0.5
     intra: bool = False
@@ -68,33 +66,6 @@ class Vlad(Learner):
 
     def __post_init__(self) -> None:
         check_scaling(self.power, self.norm, self.regions)
-
-    @property
-    def passes(self) -> int:  # type: ignore[override]
-        """Passes over the data: the codebook's."""
-        return self.codebook.passes
-
-    @property
-    def batch(self) -> int:  # type: ignore[override]
-        """Locals per step: the codebook's."""
-        return self.codebook.batch
-
-    @property
-    def init_rows(self) -> int:  # type: ignore[override]
-        """Locals that `init` sees at the most: the codebook's."""
-        return self.codebook.init_rows
-
-    def init(self, key: Array, x: Array) -> KMeansState:
-        """The first codebook, from locals as rows (n, d)."""
-        return self.codebook.init(key, x)
-
-    def step(self, key: Array, state: KMeansState, x: Array, weight: Array) -> tuple[KMeansState, Metrics]:
-        """A batch of locals as rows (n, d) for the codebook."""
-        return self.codebook.step(key, state, x, weight)
-
-    def finish(self, key: Array, state: KMeansState) -> KMeansState:
-        """The codebook's end of a pass."""
-        return self.codebook.finish(key, state)
 
     def encode(self, state: KMeansState, x: Locals) -> Array:
         """Locals (B, L, d) to rows (B, R * K * d) float32; an item without locals of weight gives zeros."""
