@@ -36,9 +36,8 @@ class CodingMnist:
 
     atoms: int = 2048
     lam: float = 0.02
-    anchors: int = 8192
-    tangent_anchors: int = 4096
-    tangents: int = 12
+    anchors: int = 16_384
+    tangents: int = 4
     components: int = 100
     size: int = 9
     pad: int = 3
@@ -67,9 +66,8 @@ class CodingMnist:
         from mmfeat.learners.whitening import Pca
 
         sparse = Dictionary(self.atoms, lam=self.lam, positive=True, passes=2)
-        local = Lcc(KMeans(self.anchors, passes=3), penalty=0.05, neighbours=32)
-        plane = Lcc(KMeans(self.tangent_anchors, passes=3), penalty=0.05, neighbours=32)
-        bent = ExtendedLcc(plane, tangents=self.tangents, scale=0.3, rounds=2)
+        local = Lcc(KMeans(self.anchors, passes=2), penalty=0.05, neighbours=32)
+        bent = ExtendedLcc(local, tangents=self.tangents, scale=0.3, rounds=2)
         return {
             "sparse coding": ([sparse], 1.0, 2.10),
             "LCC": ([Pca(self.components), local], 1.0, 1.90),

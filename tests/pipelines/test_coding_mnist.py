@@ -18,7 +18,6 @@ from mmfeat.progress import Progress
 SMALL = {
     "atoms": 60,
     "anchors": 80,
-    "tangent_anchors": 40,
     "tangents": 6,
     "components": 20,
     "words": 8,
@@ -50,7 +49,7 @@ def test_codes_of_patches_that_are_pooled_beat_pixels(data: Path) -> None:
     rows = reproduce(find_experiment("coding-mnist", settings), data, [0], Progress(quiet=True))
     found = {row.row: row for row in rows}
     assert list(found) == [
-        "whole digits, extended LCC, 280 dimensions",
+        "whole digits, extended LCC, 560 dimensions",
         "patches pooled, soft threshold, 256 dimensions",
     ]
     assert [row.published for row in rows] == [1.64, 0.98]
