@@ -30,7 +30,7 @@ __all__ = ["Fitted", "Report", "encode_sizes", "encode_source", "fit_chain"]
 Report = Callable[[str, int, int, Mapping[str, Any]], None]  # (what, done, total, metrics)
 
 _IN_MEMORY = 2**30  # bytes of a sample that stay in memory
-_LOCALS_PER_ITEM = 8  # a large collection gives at least so many locals per sampled item
+_LOCALS_PER_ITEM = 32  # a large collection gives at least so many locals per sampled item
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -202,9 +202,7 @@ class _Work:
             caches.append(own)
         new = Join(*branches, weights=join.weights)
         joined = None
-        if (
-            all(isinstance(own, Mapping) for own in caches) and cache is not None
-        ):  # samples gathered apart differ in rows
+        if cache is not None and all(isinstance(own, Mapping) for own in caches):
             keys = [key for key in ("x", "x2") if key in caches[0]]
             joined = {**caches[0], **{key: np.asarray(new.joined([own[key] for own in caches])) for key in keys}}
         return new, tuple(states), tuple(forms), joined
