@@ -10,9 +10,7 @@ import pytest
 from fixtures_command import run
 from fixtures_pictures import write_folder
 
-SMALL = [
-    word for name in ("max_side=48", "components=8", "codewords=4") for word in ("--set", name)
-]
+SMALL = [word for name in ("max_side=48", "components=8", "codewords=4") for word in ("--set", name)]
 Patch, Capture = pytest.MonkeyPatch, pytest.CaptureFixture[str]
 
 
