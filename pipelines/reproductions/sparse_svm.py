@@ -25,10 +25,10 @@ __all__ = ["Csr", "sparse_rows", "sparse_scores", "sparse_svm"]
 
 
 class Csr(NamedTuple):
-    """Rows by their non-zeros: starts (n + 1,) int64, index (m,) int32, value (m,) float32; width: columns."""
+    """Rows by their non-zeros: starts (n + 1,) int64, columns (m,) int32, value (m,) float32; width: of a row."""
 
     starts: np.ndarray
-    index: np.ndarray
+    columns: np.ndarray
     value: np.ndarray
     width: int
 
@@ -74,7 +74,7 @@ def sparse_svm(
     random = np.random.default_rng(seed)
     for _ in range(most):
         worst = descend(
-            x.starts, x.index, x.value, labels, random.permutation(n), square.astype(np.float32), np.float32(1 / (2 * c)),
+            x.starts, x.columns, x.value, labels, random.permutation(n), square.astype(np.float32), np.float32(1 / (2 * c)),
             alpha, machines,
         )  # fmt: skip
         if worst <= tolerance:
@@ -85,7 +85,7 @@ def sparse_svm(
 def sparse_scores(x: Csr, machines: np.ndarray) -> np.ndarray:
     """Decision scores (n, classes) float32."""
     out = np.empty((len(x.starts) - 1, machines.shape[1]), np.float32)
-    _kernels()[1](x.starts, x.index, x.value, machines, out)
+    _kernels()[1](x.starts, x.columns, x.value, machines, out)
     return out
 
 

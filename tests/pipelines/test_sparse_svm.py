@@ -48,7 +48,7 @@ def test_sparse_rows_are_the_rows(coder: Any) -> None:
     fitted = fit_chain(Chain(Pca(), coder), x)
     codes, dense = sparse_rows(fitted, x), encode(fitted, x)
     assert codes.width == 30
-    assert len(codes.index) == (4 * 700 if isinstance(coder, Llc) else np.count_nonzero(dense))
+    assert len(codes.columns) == (4 * 700 if isinstance(coder, Llc) else np.count_nonzero(dense))
     back = np.zeros_like(dense)
-    back[np.repeat(np.arange(700), np.diff(codes.starts)), codes.index] = codes.value
+    back[np.repeat(np.arange(700), np.diff(codes.starts)), codes.columns] = codes.value
     np.testing.assert_allclose(back, dense, rtol=1e-4, atol=1e-5)
