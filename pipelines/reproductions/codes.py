@@ -131,7 +131,7 @@ def measure(
         yield from findings(task, f"{name} + OPQ, {count} bits", scores, seconds)
     after = replace(task, train=train, queries=queries)
     for longer, more in further.items():
-        yield from measure(after, longer, more, coders, bits, report, spent=learning)
+        yield from measure(after, longer, more, coders, bits, report, floats=floats, spent=learning)
 
 
 def findings(task: Task, row: str, scores: RetrievalScores, seconds: float) -> Iterator[Finding]:
