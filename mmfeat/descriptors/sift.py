@@ -114,9 +114,8 @@ class DenseSift:
             return jnp.concatenate(values), jnp.concatenate(weight)
 
         # on a CPU one picture after another: what is made of it on the way stays in the cache
-        values, weight = jax.lax.platform_dependent(
-            (pixels, size), cpu=functools.partial(jax.lax.map, one), default=jax.vmap(one)
-        )
+        each = functools.partial(jax.lax.map, one) if jax.default_backend() == "cpu" else jax.vmap(one)
+        values, weight = each((pixels, size))
         grids = [self._corners(height, width, side) + np.float32(_CELLS * side / 2) for side in sizes]
         valid = jnp.maximum(size[:, None, ::-1], 1).astype(jnp.float32)
         return Locals(values, jnp.minimum(np.concatenate(grids)[None] / valid, 1.0), weight)
