@@ -27,7 +27,8 @@ class Caltech:
     Settings were chosen on parts of the training photographs. The last rows join branches; `image-classification` is the
     recipe's own chain. One standard error is 0.014. Seconds per picture are those of both cores, from decoded pictures.
 
-    Cost: about 25 minutes on two cores. Command: mmfeat reproduce caltech
+    Cost: most of an hour on two cores beside other work.
+    Command: mmfeat reproduce caltech
 
     only: names of rows; all, if none.
     """

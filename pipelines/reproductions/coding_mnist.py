@@ -32,7 +32,8 @@ class CodingMnist:
     the C of every row, were chosen on training digits held out; the test digits were asked once. `only` names the rows that are
     wanted; all, if none.
 
-    Cost: a quarter of an hour on two cores. Command: mmfeat reproduce coding-mnist
+    Cost: not measured in one run on a quiet machine; half an hour is an estimate.
+    Command: mmfeat reproduce coding-mnist
     """
 
     atoms: int = 2048

@@ -26,7 +26,8 @@ class KmeansCifar10:
     and all 50,000 training photographs, so that it stands beside none of these rows. The threshold was chosen on a quarter of the
     training photographs held out, and C is, for every row. `only` names the rows that are wanted; all, if none.
 
-    Cost: a quarter of an hour on two cores. Command: mmfeat reproduce kmeans-cifar10
+    Cost: not measured in one run on a quiet machine; half an hour is an estimate.
+    Command: mmfeat reproduce kmeans-cifar10
     """
 
     size: int = 6

@@ -43,7 +43,12 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the benchmarks and write the page; a missed aim is a row that says so. Exit code 1 when one did not run to its end."""
     parser = argparse.ArgumentParser(description="Speed beside the rivals.")
     parser.add_argument("--only", nargs="+", choices=ORDER, default=None, help="run these alone")
-    parser.add_argument("--json", type=Path, default=None, help="where the numbers go (default docs/benchmarks.json)")
+    parser.add_argument(
+        "--json",
+        type=Path,
+        default=None,
+        help="where the numbers go (default docs/benchmarks.json); with --only, other rows there stay",
+    )
     parser.add_argument("--page", type=Path, default=None, help="where the page goes (default docs/BENCHMARKS.md)")
     parser.add_argument("--worker", choices=ORDER, default=None, help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
@@ -53,6 +58,10 @@ def main(arguments: list[str] | None = None) -> int:
     for name in given.only or ORDER:
         rows += _in_a_process(name)
     facts = {**machine(), "date": datetime.date.today().isoformat(), "data": _data()}
+    if given.only and given.json and given.json.is_file():  # rows of the others stay
+        before = [Row(**row) for row in json.loads(given.json.read_text(encoding="utf-8"))["rows"]]
+        names = {row.name for row in rows}
+        rows = [row for row in before if row.name not in names] + rows
     if not given.only or given.json or given.page:
         data = given.json or (ROOT / "docs" / "benchmarks.json" if not given.only else Path(os.devnull))
         page = given.page or (ROOT / "docs" / "BENCHMARKS.md" if not (given.only or given.json) else Path(os.devnull))
