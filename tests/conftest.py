@@ -27,7 +27,8 @@ def _environment() -> None:
         folder.mkdir()
         os.environ[f"XDG_{name}_HOME"] = str(folder)
     kept = ROOT / ".pytest_cache" if os.access(ROOT, os.W_OK) else Path(_own.name)
-    for name, part in (("JAX_COMPILATION_CACHE_DIR", "jax"), ("MPLCONFIGDIR", "matplotlib")):
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "")  # JAX reads what another process has written by half
+    for name, part in (("JAX_COMPILATION_CACHE_DIR", f"jax{worker}"), ("MPLCONFIGDIR", f"matplotlib{worker}")):
         (kept / part).mkdir(parents=True, exist_ok=True)
         os.environ[name] = str(kept / part)
     os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = str(kept / "hypothesis")
