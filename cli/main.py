@@ -39,6 +39,7 @@ from mmfeat.cli import (
 )
 from mmfeat.cli.options import ASKED, Interrupted
 from mmfeat.errors import MmfeatError
+from mmfeat.host import keep_memory, program_cache
 
 __all__ = ["app", "main"]
 
@@ -85,6 +86,7 @@ def _start(
 def main() -> None:
     """Run the command line; ends the process with the exit code."""
     _hush()
+    _settle()
     for stream in (sys.stdout, sys.stderr):  # names of files may be bytes that no encoding has
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -110,6 +112,13 @@ def main() -> None:
             )
         except Exception as error:  # noqa: BLE001 - nobody is to see a stack trace
             sys.exit(_of_typer(error) if hasattr(error, "format_message") else _unexpected(error))
+
+
+def _settle() -> None:
+    """How a process of ours uses memory and keeps compiled programs; JAX reads its settings when it is imported."""
+    keep_memory()
+    for name, value in program_cache().items():
+        os.environ.setdefault(name.upper(), str(value))
 
 
 def _hush() -> None:

@@ -7,10 +7,8 @@ split over "data"; a state is replicated, unless its learner names axes that may
 from __future__ import annotations
 
 import fnmatch
-import os
 from collections.abc import Mapping
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -19,6 +17,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from mmfeat.errors import UsageError
+from mmfeat.host import program_cache
 
 __all__ = [
     "connect",
@@ -144,9 +143,7 @@ def on_host(tree: Any) -> Any:
 
 def use_compile_cache() -> None:
     """Keep compiled programs between processes, in the user's cache folder, unless the user has chosen a place (or none)."""
-    if getattr(jax.config, "jax_compilation_cache_dir", None) or os.environ.get("MMFEAT_COMPILE_CACHE") == "0":
+    if getattr(jax.config, "jax_compilation_cache_dir", None):
         return
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    jax.config.update("jax_compilation_cache_dir", str(base / "mmfeat" / "compiled"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
-    jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
+    for name, value in program_cache().items():
+        jax.config.update(name, value)

@@ -13,7 +13,8 @@ MOVED = ("indexes", "pipelines", "cli")
 ROWS = (
     "errors",
     "arrays files: errors arrays files",
-    "mesh stream host progress log: stream",
+    "host",
+    "mesh stream progress log: stream",
     "optimise objectives augment networks lasso lasso_host lasso_kernels: lasso_kernels",
     "pool sparse_pool",
     "learner chain encoder settings registry checkpoint: learner chain settings registry",

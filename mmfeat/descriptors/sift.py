@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import functools
 import math
-import operator
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -196,10 +195,11 @@ def _apart(function: Callable[[Array], Any], x: Array, here: Array) -> Any:
     Put into the next sum, a sum would be done over for each of its terms: a smoothing by 15 rows and 15 columns would cost 225
     products a pixel. On accelerators the barrier alone prevents that, on a CPU the condition does.
     """
+    function = jax.jit(function)  # traced once, by the next line
     shapes = jax.eval_shape(function, x)
 
     def nothing(x: Array) -> Any:
-        return jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)
+        return jax.tree.map(lambda shape: jax.lax.full(shape.shape, 0, shape.dtype), shapes)
 
     return jax.lax.optimization_barrier(jax.lax.cond(here, function, nothing, x))
 
@@ -250,10 +250,10 @@ def _profiles(side: int, window: float | None) -> np.ndarray:
 def _shifted(x: Array, taps: np.ndarray, count: int, step: int, axis: int) -> Array:
     """Σ_u taps[u] x[u + step i], i < count, along an axis."""
     terms = [
-        taps[u] * jax.lax.slice_in_dim(x, int(u), int(u) + step * (count - 1) + 1, step, axis)
+        jax.lax.mul(jax.lax.slice_in_dim(x, int(u), int(u) + step * (count - 1) + 1, step, axis), taps[u])
         for u in np.flatnonzero(taps)
     ]
-    return functools.reduce(operator.add, terms)
+    return functools.reduce(jax.lax.add, terms)
 
 
 def _orientations(smooth: Array, size: Array, here: Array, margin: int) -> Array:
