@@ -45,7 +45,10 @@ def fit(
         typer.Option("--recipe", help="How features are learned, without labels.", show_default="image-classification"),
     ] = None,
     model: Annotated[
-        Path | None, typer.Option("--model", help="A model of features (`mmfeat fit`), instead of a recipe.")
+        Path | None,
+        typer.Option(
+            "--model", help="A model of features (`mmfeat fit`), or an index that keeps its model, instead of a recipe."
+        ),
     ] = None,
     labels: Labels = None,
     classifier: Annotated[
@@ -69,8 +72,9 @@ def fit(
     """
     from mmfeat.errors import UsageError
     from mmfeat.files import check_writable
-    from mmfeat.model import check_place, load
+    from mmfeat.model import check_place
     from mmfeat.pipelines.classifying import DEFAULT, fit_classifier
+    from mmfeat.pipelines.finding_models import find_model
 
     if model is not None and recipe is not None:
         raise UsageError("features come from a recipe or from a model", "both", "leave one of them out")
@@ -78,7 +82,7 @@ def fit(
     check_writable(output.parent)
     with progress(quiet, lambda: "no model was written") as shown:
         found = fit_classifier(
-            list(data), recipe=recipe or DEFAULT, model=None if model is None else load(model), labels=labels,
+            list(data), recipe=recipe or DEFAULT, model=None if model is None else find_model(model), labels=labels,
             classifier=classifier, c=c, settings=assignments(set_), split=split, seed=seed, pages=pages, report=shown,
         )  # fmt: skip
         found.model.save(output, overwrite)

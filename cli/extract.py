@@ -16,7 +16,9 @@ __all__ = ["extract"]
 
 
 def extract(
-    model: Annotated[Path | None, typer.Argument(help="A model's folder.", show_default=False)] = None,
+    model: Annotated[
+        Path | None, typer.Argument(help="A model's folder, or an index that keeps its model.", show_default=False)
+    ] = None,
     data: Annotated[
         list[Path] | None,
         typer.Argument(
@@ -62,12 +64,12 @@ def extract(
     if model is None or not data:
         raise UsageError("features are those of a model and of pictures", "no MODEL or no DATA", "name both")
     from mmfeat.media.walk import walk
-    from mmfeat.model import load
     from mmfeat.pipelines.extracting import extract as run
+    from mmfeat.pipelines.finding_models import find_model
     from mmfeat.pipelines.shards import parse_shard
 
     chosen = None if shard is None else parse_shard(shard)
-    held = load(model)
+    held = find_model(model)
     with progress(quiet, lambda: "what is finished is kept, and the same command goes on from there") as shown:
         seen = lambda done, total: shown("looking at files", done, total, {})  # noqa: E731
         items = walk(list(data), labels=labels, pages=pages, progress=seen)

@@ -27,7 +27,10 @@ Data = Annotated[
     ),
 ]
 Output = Annotated[Path, typer.Option("--output", "-o", help="The index's folder.", show_default=False)]
-OfModel = Annotated[Path | None, typer.Option("--model", help="Encode with this model instead of learning one.")]
+OfModel = Annotated[
+    Path | None,
+    typer.Option("--model", help="Encode with this model, or with that of another index, instead of learning one."),
+]
 Recipe = Annotated[
     str | None,
     typer.Option(
@@ -90,10 +93,10 @@ def build(
                 overwrite=overwrite, report=shown,
             )  # fmt: skip
         else:
-            from mmfeat.model import load
+            from mmfeat.pipelines.finding_models import find_model
 
             result = build_index(
-                list(data), output, model=load(model) if model else None, recipe=recipe, settings=settings, kind=kind,
+                list(data), output, model=find_model(model) if model else None, recipe=recipe, settings=settings, kind=kind,
                 labels=labels, pages=pages, seed=seed, overwrite=overwrite, report=shown, after=_page(html),
             )  # fmt: skip
     _end(result, strict)

@@ -44,7 +44,8 @@ def show(
     """
     from mmfeat.errors import UsageError
     from mmfeat.files import check_writable, write_bytes
-    from mmfeat.pipelines.showing import find_model, read_shape, show_model
+    from mmfeat.pipelines.finding_models import find_model
+    from mmfeat.pipelines.showing import read_shape, show_model
 
     page = output or model.resolve().with_name(model.resolve().name + ".html")
     picture = None if shape is None else read_shape(shape)

@@ -17,27 +17,9 @@ if TYPE_CHECKING:
     from mmfeat.visualise.looking import Shape
     from mmfeat.visualise.sections import Section
 
-__all__ = ["find_model", "read_shape", "show_model"]
+__all__ = ["read_shape", "show_model"]
 
 ITEMS = 1000  # of the data, at the most
-
-
-def find_model(path: Path) -> Model:
-    """The model in a folder, or the one that an index keeps."""
-    from mmfeat.model import load
-
-    if (path / "model.json").is_file() or not (path / "current.json").is_file():
-        return load(path)
-    from mmfeat.pipelines.searching import open
-
-    searcher = open(path)
-    if "model" not in searcher.index.extras:
-        raise UsageError(
-            "a page is made of a model, or of an index that has one",
-            f"{path}, an index of vectors as they were given",
-            "see `mmfeat index info`, or give the folder of a model",
-        )
-    return searcher.model
 
 
 def read_shape(text: str) -> Shape:

@@ -25,7 +25,8 @@ from mmfeat.errors import DataError, ShapeError, UsageError
 from mmfeat.learner import Learner, rows_of
 from mmfeat.learners import Autoencoder, KMeans, Lsh, Pca, Vlad, itq_hash
 from mmfeat.media.decode import Decode
-from mmfeat.pipelines.showing import find_model, read_shape, show_model
+from mmfeat.pipelines.finding_models import find_model
+from mmfeat.pipelines.showing import read_shape, show_model
 from mmfeat.visualise.model_page import picture_shape
 
 Array = Any
