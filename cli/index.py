@@ -217,6 +217,7 @@ def _text(value: object) -> str:
 for _command in (
     upkeep.add,
     upkeep.update,
+    upkeep.move,
     upkeep.remove,
     upkeep.verify,
     upkeep.compact,

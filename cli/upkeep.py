@@ -1,4 +1,4 @@
-"""`mmfeat index add | update | remove | verify | compact | rollback | export`: an index one lives with."""
+"""`mmfeat index add | update | move | remove | verify | compact | rollback | export`: an index one lives with."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 
 from mmfeat.cli.options import Interrupted, Labels, Overwrite, Quiet, progress
 
-__all__ = ["add", "compact", "export", "remove", "rollback", "update", "verify"]
+__all__ = ["add", "compact", "export", "move", "remove", "rollback", "update", "verify"]
 
 Index = Annotated[Path, typer.Argument(help="An index's folder.", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable.")]
@@ -97,6 +97,46 @@ def _end(result: Any, as_json: bool) -> None:
     if not result.complete:
         raise Interrupted(_LEFT)
     raise typer.Exit(result.exit_code)
+
+
+def move(
+    index: Index,
+    places: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="NEW",
+            help="Where the folder of the index lies now; one for each, in their order, where it has several.",
+            show_default=False,
+        ),
+    ],
+    old: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            metavar="OLD",
+            help="Move only what is OLD or lies below it: one of several folders, or a disk that has another name.",
+            show_default=False,
+        ),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Also where hardly any of its files is found.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Say where its pictures lie now.
+
+    For folders that were moved. Files of a sample of ids are looked for there first; codes are not touched.
+    `mmfeat index update` then reads what the move has changed. `mmfeat index rollback` goes back to the old place.
+    """
+    from mmfeat.pipelines.moving import move_index
+
+    moved = move_index(index, places, old=old, force=force)
+    if as_json:
+        facts = {"moved": moved.pairs, "looked_for": moved.looked, "found": moved.found}
+        typer.echo(json.dumps({**facts, "generation": moved.generation}, indent=1))
+        return
+    for before, now in moved.pairs:
+        typer.echo(f"{before} is now {now}")
+    said = f"{moved.found:,} of {moved.looked:,} files looked for are there" if moved.pairs else "nothing moved"
+    typer.echo(f"{index}: {said}; generation {moved.generation}")
 
 
 def remove(

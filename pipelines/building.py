@@ -28,6 +28,7 @@ from mmfeat.pipelines.extracting import counted_on, encode_items, parts_table, s
 from mmfeat.pipelines.fitting import fit_job, is_items, prepare, some_reasons, walk_items
 from mmfeat.pipelines.index_types import MEASURED, check_type, say_if_few, type_of_bits, type_of_vectors
 from mmfeat.pipelines.origins import described
+from mmfeat.pipelines.roots import absolute
 
 if TYPE_CHECKING:
     from mmfeat.indexes.manifest import Manifest
@@ -232,17 +233,13 @@ def _type(wanted: _Wanted, model: Model, items: Items, report: Report | None) ->
 def _places(data: Any, items: Items, labels: Any, pages: str) -> dict[str, Any]:
     """What the index keeps of where its items come from: for finding them, and for its updates (`origins`)."""
     info: dict[str, Any] = {
-        "root": _absolute(items.root),
-        "roots": [[name, _absolute(root)] for name, root in items.roots],
+        "root": absolute(items.root),
+        "roots": [[name, absolute(root)] for name, root in items.roots],
     }
     if not is_items(data):
         places = [data] if isinstance(data, str | os.PathLike) else list(data)
         info["origins"] = [described(places, labels, pages=pages)]
     return info
-
-
-def _absolute(root: Any) -> str:
-    return str(root.resolve()) if isinstance(root, Path) else str(root)
 
 
 def is_empty(index: Index) -> bool:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from mmfeat.media.items import Items
     from mmfeat.stages import Report
 
-__all__ = ["Origin", "Scope", "described", "find_scope", "origins_of", "scopes_of", "walked"]
+__all__ = ["Origin", "Scope", "added_roots", "described", "find_scope", "origins_of", "scopes_of", "walked"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,6 +100,14 @@ def origins_of(index: Index) -> list[Origin]:
     if "origins" in info:
         return [Origin(**{**one, "places": tuple(one["places"])}) for one in info["origins"]]
     return [Origin("", tuple(place for _, place in info.get("roots", [])) or (info["root"],))]
+
+
+def added_roots(origins: Sequence[Origin]) -> list[list[str]]:
+    """What is added to `roots` for origins with a name: pairs of the first component of their ids and what it stands for."""
+    from mmfeat.media.tables import is_table
+
+    named = [(one.prefix.rstrip("/"), Path(one.places[0])) for one in origins if one.prefix]
+    return [[name, str(place.parent if is_table(str(place)) else place)] for name, place in named]
 
 
 def scopes_of(index: Index) -> list[Scope]:

@@ -17,6 +17,7 @@ import numpy as np
 from mmfeat.errors import MismatchError, UsageError
 from mmfeat.pipelines.answers import Answer, Neighbour, Results
 from mmfeat.pipelines.queries import Query, listed, none_asked, read_queries
+from mmfeat.pipelines.roots import file_of
 
 if TYPE_CHECKING:
     from mmfeat.indexes.search import Hits
@@ -165,18 +166,7 @@ class Searcher:
 
         What the id's fragment says (`#row=12`, `#page=3`) is part of the item, not of this path.
         """
-        from mmfeat.media.ids import split_id
-
-        info = self.index.info
-        if "root" not in info:
-            return None
-        path = split_id(item)[0]
-        first, _, rest = path.partition("/")
-        for name, root in info.get("roots", []):
-            if name == first:
-                return _below(root, rest)
-        whole = _below(info["root"], "")
-        return _below(str(whole.parent) if isinstance(whole, Path) and whole.is_file() else info["root"], path)
+        return file_of(self.index.info, item)
 
     def _neighbours(self, distances: np.ndarray, rows: np.ndarray) -> tuple[Neighbour, ...]:
         ids, labels = (self.index.snapshot.values_at(column, rows) for column in ("id", "label"))
@@ -184,14 +174,6 @@ class Searcher:
             Neighbour(item, distance.item(), label, self.path_of(item))
             for item, distance, label in zip(ids, distances, labels, strict=True)
         )
-
-
-def _below(root: str, rest: str) -> Path | Url:
-    """A place below a folder of this machine or a URL; the folder itself where nothing is left."""
-    from mmfeat.media.remote import as_url
-
-    place = (as_url(root) if "://" in root else None) or Path(root)
-    return place / rest if rest else place
 
 
 def open(path: str | os.PathLike[str]) -> Searcher:

@@ -25,7 +25,7 @@ from mmfeat.pipelines.building import alone, chunks
 from mmfeat.pipelines.changes import REMOVED, Plan, compare, known_items
 from mmfeat.pipelines.extracting import counted_on, encode_items, parts_table, settle
 from mmfeat.pipelines.fitting import some_reasons
-from mmfeat.pipelines.origins import Origin, Scope, described, find_scope, origins_of, scopes_of, walked
+from mmfeat.pipelines.origins import Origin, Scope, added_roots, described, find_scope, origins_of, scopes_of, walked
 
 if TYPE_CHECKING:
     from mmfeat.indexes.store import Index
@@ -159,10 +159,7 @@ def _new_origin(index: Index, origins: list[Origin], place: str | os.PathLike[st
 
 def _with_origins(index: Index, origins: list[Origin]) -> dict[str, Any]:
     """The info of the index with these origins; `roots` is how a search finds files."""
-    from mmfeat.media.tables import is_table
-
-    named = [(one.prefix.rstrip("/"), Path(one.places[0])) for one in origins if one.prefix]
-    roots = [[name, str(place.parent if is_table(str(place)) else place)] for name, place in named]
+    roots = added_roots(origins)
     old = [root for root in index.info.get("roots", []) if root not in roots]
     return {
         **index.info,

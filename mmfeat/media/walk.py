@@ -90,10 +90,10 @@ def walk(
     row_of = functools.partial(_rows_of, pages=pages == "all", seen={} if pages == "all" else _seen_before(known))
     rows = [row for some in _rows(found, row_of, threads or os.cpu_count() or 1, progress) for row in some]
     said = {one.id: one.labels for one in found if one.labels is not None}
-    return Items(_root_of(places), _table(rows, labels, said), tuple(places) if several else ())
+    return Items(root_of(places), _table(rows, labels, said), tuple(places) if several else ())
 
 
-def _root_of(places: list[tuple[str, Path | Url]]) -> Path | Url:
+def root_of(places: list[tuple[str, Path | Url]]) -> Path | Url:
     """What ids are relative to: a folder, the folder of a file, or what several places have in common (to look at only)."""
     if len(places) > 1:
         here = [os.fspath(place) for _, place in places if isinstance(place, Path)]
