@@ -31,6 +31,7 @@ ROWS = (
     "sklearn: sklearn",
     "pipelines: pipelines",
     "cli: cli",
+    "__main__",
 )
 NEVER = {
     "learners": {"media", "descriptors"},
