@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from mmfeat.cli.options import Seed
+from mmfeat.cli.options import Overwrite, Seed
 
 if TYPE_CHECKING:
     from mmfeat.pipelines.label_file import LabelFile
@@ -21,6 +21,7 @@ __all__ = ["Several", "teach"]
 
 REST = "rest"
 _SHOWN = 10  # lines of the ranking on the terminal
+_KEPT = "a classifier of new pictures; mmfeat classify predict {} NEW -o answers.csv"
 
 
 class Several(TyperCommand):
@@ -45,6 +46,19 @@ class Several(TyperCommand):
 
 Items = "Items: ids of the index, or paths of files; numbers of the questions asked last, or the word rest."
 
+LabelsKept = Annotated[
+    Path | None,
+    typer.Option(
+        "--labels",
+        help="A CSV file that keeps the labels (id, label) and the questions: read, and written with what is new. "
+        "Fill it in by hand if you like.",
+    ),
+]
+Save = Annotated[
+    Path | None,
+    typer.Option("--save", metavar="MODEL", help="Keep what was learned as a classifier: `mmfeat classify predict`."),
+]
+
 
 def teach(
     index: Annotated[Path, typer.Argument(help="An index's folder.", show_default=False)],
@@ -54,19 +68,14 @@ def teach(
         list[str] | None,
         typer.Option("--as", metavar="CLASS=ITEM...", help="Labels of several classes: --as cat=a.jpg dog=3."),
     ] = None,
-    labels: Annotated[
-        Path | None,
-        typer.Option(
-            "--labels",
-            help="A CSV file that keeps the labels (id, label) and the questions: read, and written with what is new. "
-            "Fill it in by hand if you like.",
-        ),
-    ] = None,
+    labels: LabelsKept = None,
     html: Annotated[Path | None, typer.Option("--html", help="Write a page with pictures.")] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write the whole ranking, .csv or .parquet.")] = None,
+    save: Save = None,
     ask: Annotated[int, typer.Option("--ask", min=0, max=200, help="How many items to list for labelling next.")] = 20,
     shown: Annotated[int, typer.Option("--shown", min=1, max=5000, help="Pictures of the ranking on the page.")] = 120,
     seed: Seed = 0,
+    overwrite: Overwrite = False,
 ) -> None:
     """Rank a whole index by a few examples, and list what to label next.
 
@@ -75,6 +84,12 @@ def teach(
     mmfeat teach photos.index --labels barns.csv --yes barn/a.jpg barn/b.jpg --html barns.html
 
     mmfeat teach photos.index --labels barns.csv --yes 3 5 11 --no rest --html barns.html
+
+    Keep what was learned, for pictures that are not in the index:
+
+    mmfeat teach photos.index --labels barns.csv --save barns.model
+
+    mmfeat classify predict barns.model new/ -o answers.csv
     """
     from mmfeat.pipelines.label_file import LabelFile, read_label_file
     from mmfeat.pipelines.searching import open as open_searcher
@@ -82,6 +97,7 @@ def teach(
 
     _check(labels, html, out, bool(yes or no or as_))
     searcher = open_searcher(index)
+    _check_save(searcher, save, overwrite)
     held = read_label_file(labels) if labels is not None else LabelFile({})
     said = _said(searcher, held, yes or [], no or [], as_ or [])
     held.answer(said)
@@ -90,16 +106,15 @@ def teach(
     lesson = learn(searcher, held.labels, ask=ask, seed=seed)
     _refuse_unknown(lesson, said)
     numbers = _keep(lesson, held, labels, bool(said))
-    again = _command(index, labels, html, bool(numbers), lesson)
+    again = _command(index, labels, html, save, bool(numbers), lesson)
     if html is not None:
         _write(html, lesson.page(again, shown))
     if out is not None:
         lesson.write(out)
-    _tell(lesson, again, html, out)
-    for name in lesson.missing[:5]:
-        typer.echo(f"mmfeat: no item and no file: {name}", err=True)
-    if len(lesson.missing) > 5:
-        typer.echo(f"mmfeat: and {len(lesson.missing) - 5:,} more labels of nothing", err=True)
+    if save is not None:
+        lesson.model().save(save, overwrite)
+    _tell(lesson, again, {html: "the pictures", out: "the whole ranking", save: _KEPT.format(save)})
+    _tell_missing(lesson)
     raise typer.Exit(1 if lesson.missing else 0)
 
 
@@ -118,6 +133,25 @@ def _check(labels: Path | None, html: Path | None, out: Path | None, said: bool)
         raise UsageError("labels are kept in a CSV file", str(labels), "give --labels a name that ends in .csv")
     if labels is not None and not labels.exists() and not said:
         raise UsageError("labels are read from a file, or begun with --yes", f"no file {labels}", "add --yes ITEM")
+
+
+def _check_save(searcher: Searcher, save: Path | None, overwrite: bool) -> None:
+    """Say before anything is learned that a classifier cannot be kept, or not there."""
+    from mmfeat.errors import UsageError
+    from mmfeat.files import check_writable
+
+    if save is None and overwrite:
+        raise UsageError(
+            "--overwrite is for the classifier of --save", "no --save", "leave it out, or add --save MODEL"
+        )
+    if save is None:
+        return
+    from mmfeat.model import check_place
+    from mmfeat.pipelines.lesson_model import check_model
+
+    check_model(searcher)
+    check_place(save, overwrite)
+    check_writable(save.parent)
 
 
 def _said(searcher: Searcher, held: LabelFile, yes: list[str], no: list[str], named: list[str]) -> dict[str, str]:
@@ -190,11 +224,14 @@ def _keep(lesson: Lesson, held: LabelFile, labels: Path | None, said: bool) -> b
     return bool(_numbered(lesson.searcher, held.asked))
 
 
-def _command(index: Path, labels: Path | None, html: Path | None, numbers: bool, lesson: Lesson) -> str:
+def _command(
+    index: Path, labels: Path | None, html: Path | None, save: Path | None, numbers: bool, lesson: Lesson
+) -> str:  # fmt: skip
     """What answers the questions, as a line to copy."""
     kept = labels if labels is not None else Path("labels.csv")
     words = ["mmfeat", "teach", str(index), "--labels", str(kept)]
     words += ["--html", str(html)] if html is not None else []
+    words += ["--save", str(save), "--overwrite"] if save is not None else []
     line = " ".join(shlex.quote(word) for word in words)
     if lesson.classes[0] != "no" or len(lesson.classes) > 2:
         example = f"{lesson.classes[0]}={'1' if numbers else 'ITEM'}"
@@ -209,8 +246,8 @@ def _write(path: Path, text: str) -> None:
     write_bytes(path, text.encode())
 
 
-def _tell(lesson: Lesson, again: str, html: Path | None, out: Path | None) -> None:
-    """The result on standard output."""
+def _tell(lesson: Lesson, again: str, written: dict[Path | None, str]) -> None:
+    """The result on standard output. written: what each file holds."""
     from mmfeat.visualise.results import visible
 
     counts = ", ".join(f"{count:,} {visible(name)}" for name, count in lesson.counts().items())
@@ -228,6 +265,14 @@ def _tell(lesson: Lesson, again: str, html: Path | None, out: Path | None) -> No
         guess = "" if lesson.binary else f"  {visible(one.answer)}, or {visible(one.second)}"
         typer.echo(f"{number:4}  {one.score:+.2f}  {visible(one.id)}{guess}")
     typer.echo(f"\nThen: {again}")
-    for path, what in ((html, "the pictures"), (out, "the whole ranking")):
+    for path, what in written.items():
         if path is not None:
             typer.echo(f"{path}: {what}")
+
+
+def _tell_missing(lesson: Lesson) -> None:
+    """Labels that name nothing, on standard error."""
+    for name in lesson.missing[:5]:
+        typer.echo(f"mmfeat: no item and no file: {name}", err=True)
+    if len(lesson.missing) > 5:
+        typer.echo(f"mmfeat: and {len(lesson.missing) - 5:,} more labels of nothing", err=True)

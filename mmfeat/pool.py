@@ -17,7 +17,7 @@ import numpy as np
 from mmfeat.arrays import Locals
 from mmfeat.errors import SettingsError, ShapeError
 
-__all__ = ["Normalise", "Places", "Pool", "Regions", "Thin", "cells", "check_regions", "count_regions"]
+__all__ = ["Normalise", "Places", "Pool", "Regions", "Signs", "Thin", "cells", "check_regions", "count_regions"]
 
 Array = Any
 Regions = tuple[tuple[int, int], ...]
@@ -184,6 +184,20 @@ class Normalise:
             size = jnp.abs(parts).sum(-1, keepdims=True) if self.norm == "l1" else _length(parts)
             parts = parts / jnp.where(size > 0, size, jnp.float32(1))
         return parts.reshape(values.shape)
+
+
+@dataclass(frozen=True)
+class Signs:
+    """Rows as the ±1 of their bits (bit = value > 0), behind a hash: what an index of bits stores, as numbers.
+
+    >>> np.asarray(Signs()(np.array([[0.3, 0.0, -2.0]], np.float32))).tolist()
+    [[1.0, -1.0, -1.0]]
+    """
+
+    def __call__(self, x: Array) -> Array:
+        """Rows (n, bits) to rows (n, bits) float32; NaN stays NaN."""
+        x = jnp.asarray(x, jnp.float32)
+        return jnp.where(x > 0, jnp.float32(1), jnp.where(jnp.isnan(x), x, jnp.float32(-1)))
 
 
 def _length(parts: Array) -> Array:

@@ -37,6 +37,7 @@ _OTHERS = {
     "normalise": "mmfeat.pool:Normalise",
     "places": "mmfeat.pool:Places",
     "pool": "mmfeat.pool:Pool",
+    "signs": "mmfeat.pool:Signs",
     "thin": "mmfeat.pool:Thin",
 }
 

@@ -115,11 +115,12 @@ def _of_pictures(model: Model, items: Items, wanted: np.ndarray, report: Report 
 
 
 def _of_features(model: Model, found: FeatureFolder, wanted: np.ndarray, report: Report | None) -> Iterator[Block]:
-    """Features on disk, by the last stage alone."""
+    """Features on disk, by what stands behind the features' model: the last stage, unless the model says where it begins."""
     from mmfeat.chain import Chain
     from mmfeat.model import Model
 
-    last = Model(Chain(model.chain.stages[-1]), model.states[-1:], model.forms[-1:], None, model.classes)
+    first = int(model.provenance.get("stages of features", len(model.chain.stages) - 1))
+    last = Model(Chain(*model.chain.stages[first:]), model.states[first:], model.forms[first:], None, model.classes)
     for first, x in found.values.select(wanted).blocks(ROWS):
         rows = wanted[first : first + ROWS]
         out = np.full((len(rows), len(model.classes)), np.nan, np.float32)

@@ -3,6 +3,7 @@
     lesson = teach("photos.index", {"a.jpg": "yes", "b.jpg": "yes", "c.jpg": "no"})
     lesson.best(10)                   # the likeliest of all items
     lesson.questions                  # the twenty to label next
+    lesson.model().save("barns.model")  # a classifier for pictures that are not in the index
 
 Vectors are taken as they are stored: bits as ±1, floats as they stand. Without a "no", items drawn at random stand for it; with
 some, the drawn ones count less (`mmfeat.classify.few_labels`). An item that was labelled or drawn is scored as if it had not been.
@@ -26,6 +27,7 @@ from mmfeat.pipelines.searching import open as open_searcher
 if TYPE_CHECKING:
     from mmfeat.classify.few_labels import FewLabels
     from mmfeat.indexes.store import Index
+    from mmfeat.model import Model
 
 __all__ = ["NO", "YES", "Lesson", "Ranked", "teach"]
 
@@ -131,6 +133,12 @@ class Lesson:
         from mmfeat.pipelines.lesson_page import write_ranking
 
         write_ranking(self, path)
+
+    def model(self) -> Model:
+        """A classifier of pictures: the index's model with what was learned behind it. UsageError: the index has no model."""
+        from mmfeat.pipelines.lesson_model import lesson_model
+
+        return lesson_model(self)
 
     def page(self, command: str = "", shown: int = 120) -> str:
         """The page: what to label next, the likeliest `shown` items, the labels."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+import numpy as np
 import pytest
 from fixtures_command import run
 from fixtures_pictures import write_folder
+from PIL import Image
 
 from mmfeat.pipelines.building import build_index
 
@@ -106,3 +108,40 @@ def test_wrong_calls(
     assert code == 2
     assert said in err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["asked.csv"]
+
+
+def slopes(root: Path, count: int, seed: int) -> Path:
+    """Noisy grey pictures that grow brighter downwards ("down") or to the right ("right")."""
+    draw = np.random.default_rng(seed)
+    for kind, slope in (("down", np.mgrid[:32, :32][0]), ("right", np.mgrid[:32, :32][1])):
+        (root / kind).mkdir(parents=True)
+        for number in range(count):
+            grey = draw.uniform(2, 6) * slope + draw.normal(60, 25, (32, 32))
+            Image.fromarray(np.clip(grey, 0, 255).astype(np.uint8)).save(root / kind / f"{number:02}.png")
+    return root
+
+
+def test_what_was_taught_is_kept_for_new_pictures(monkeypatch: Patch, capsys: Capture, tmp_path: Path) -> None:
+    index, kept, answers = tmp_path / "i", tmp_path / "down.model", tmp_path / "a.csv"
+    build_index(slopes(tmp_path / "pictures", 20, 0), index, recipe="pixel-codes", settings={"side": 8, "bits": 16})
+    yes, no = ([f"{kind}/{number:02}.png" for number in range(4)] for kind in ("down", "right"))
+    words = ("teach", index, "--yes", *yes, "--no", *no, "--save", kept)
+    code, out, err = run(monkeypatch, capsys, *words)
+    assert (code, err) == (0, "")
+    assert f"--save {kept} --overwrite" in out
+    assert f"mmfeat classify predict {kept} NEW" in out
+    new = slopes(tmp_path / "new", 10, 1)
+    code, _, err = run(monkeypatch, capsys, "classify", "predict", kept, new, "-o", answers, "-q")
+    assert (code, err) == (0, "")
+    rows = list(csv.DictReader(answers.read_text().splitlines()))
+    assert {"p_no", "p_yes"} <= rows[0].keys()
+    right = [(row["label"] == "yes") == row["id"].startswith("down/") for row in rows]
+    assert sum(right) >= 0.9 * len(rows)
+    best = sorted(rows, key=lambda row: -float(row["p_yes"]))[:8]
+    assert all(row["id"].startswith("down/") for row in best)
+    code, _, err = run(monkeypatch, capsys, *words)
+    assert code == 2
+    assert "--overwrite" in err
+    assert run(monkeypatch, capsys, *words, "--overwrite")[0] == 0
+    code, _, err = run(monkeypatch, capsys, "teach", index, "--yes", yes[0], "--overwrite")
+    assert (code, "no --save" in err) == (2, True)

@@ -14,11 +14,16 @@ from PIL import Image
 
 from mmfeat.errors import DataError, UsageError
 from mmfeat.indexes import create
+from mmfeat.media.walk import walk
+from mmfeat.model import load
 from mmfeat.pipelines.building import build_index
+from mmfeat.pipelines.extracting import extract
+from mmfeat.pipelines.fitting import fit
 from mmfeat.pipelines.naming_items import places_of
+from mmfeat.pipelines.predicting import predict
 from mmfeat.pipelines.searching import Searcher
 from mmfeat.pipelines.searching import open as open_searcher
-from mmfeat.pipelines.teaching import teach
+from mmfeat.pipelines.teaching import Lesson, teach
 
 
 def bits_and_kinds(count: int = 600, bits: int = 43) -> tuple[np.ndarray, np.ndarray]:
@@ -200,3 +205,52 @@ def test_teaching_by_ids_imports_no_jax(pictures: tuple[Path, Path]) -> None:
         "sys.exit('jax' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+# --- what was taught, kept ----------------------------------------------------------------------------------------------
+
+
+def scores_of(lesson: Lesson, folder: Path, tmp_path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Scores of the saved classifier for every item, and of the lesson, of what was neither labelled nor drawn."""
+    model = load(lesson.model().save(tmp_path / "kept"))
+    ids = lesson.searcher.index.ids_at(lesson.rows)
+    values = model.encode([folder / id for id in ids])
+    codes = lesson.searcher.index.codes_at(lesson.rows)
+    bits = lesson.searcher.index.kind.startswith("binary")
+    x = np.unpackbits(codes, axis=1, bitorder="little")[:, : len(lesson.fitted.weights)] * 2.0 - 1 if bits else codes
+    said = x @ lesson.fitted.weights + lesson.fitted.offset
+    np.testing.assert_allclose(values if len(lesson.classes) > 2 else values[:, 1:], said, atol=1e-4)
+    return values, np.isclose(lesson.score, said.max(axis=1), atol=1e-4)
+
+
+def test_a_kept_classifier_scores_as_the_lesson_did(pictures: tuple[Path, Path], tmp_path: Path) -> None:
+    folder, path = pictures
+    lesson = teach(path, {"china/crop 000.jpg": "yes", "china/crop 002.jpg": "yes", "flower/crop 001.jpg": "no"})
+    values, same = scores_of(lesson, folder, tmp_path)
+    np.testing.assert_allclose(values[same, 1], lesson.score[same], atol=1e-4)
+    assert same.sum() >= len(lesson) - lesson.drawn - 3 > 10
+    np.testing.assert_array_equal(values[:, 0], -values[:, 1])
+
+
+@pytest.mark.parametrize("metric", ["cosine", "l2"])
+def test_floats_are_taken_as_the_index_stores_them(pictures: tuple[Path, Path], tmp_path: Path, metric: str) -> None:
+    folder, _ = pictures
+    model = fit("pixel-features", folder, settings={"side": 8})
+    items = walk(folder)
+    held = create(tmp_path / "i", kind="float-flat", dim=64, metric=metric, model=model.sha256)
+    held.attach({"model": model.save(tmp_path / "m")})
+    held.add(items.ids, model.encode(folder))
+    labels = {id: id.split("/")[0] for id in items.ids[::4]} | {"china/crop 004.jpg": "third"}
+    values, _ = scores_of(teach(tmp_path / "i", labels), folder, tmp_path)
+    assert values.shape == (40, 3)
+    extract(model, items, tmp_path / "features")  # features on disk may stand where pictures stand
+    kept = load(tmp_path / "kept")
+    (on_disk,), (read,) = predict(kept, tmp_path / "features"), predict(kept, folder)
+    order = [read.ids.index(id) for id in on_disk.ids]
+    np.testing.assert_allclose(on_disk.probabilities, read.probabilities[order], atol=1e-5)
+
+
+def test_an_index_of_given_vectors_has_no_model_to_keep_it_behind(bits: tuple[Searcher, np.ndarray]) -> None:
+    searcher, kinds = bits
+    with pytest.raises(UsageError, match="given vectors, which has none"):
+        teach(searcher, {some(kinds, 1, 1)[0]: "yes"}).model()
