@@ -18,6 +18,7 @@ from mmfeat.evaluate.rows import Finding, Row, as_json, from_json, join_seeds, m
 from mmfeat.files import write_bytes
 
 if TYPE_CHECKING:
+    from mmfeat.pipelines.kept_rows import KeptRows
     from mmfeat.stages import Report
 
 _HEAD = """# Reproductions
@@ -55,12 +56,15 @@ def reproduce(
     say: Callable[[Row], None] = lambda row: None,
     settings: Sequence[str] = (),
     known: Sequence[Row] = (),
+    kept: KeptRows | None = None,
 ) -> list[Row]:
     """The rows of an experiment, over all seeds. say: is told every row of every seed as soon as it is there.
 
     settings: the texts of `--set`, for the command that a row names. known: rows of other seeds, which are not run again.
+    kept: is given every row as it comes; the seeds that it has are not run again either.
     """
     name = registry.hyphens(registry.name_of(type(experiment)))
+    known = [*known, *(kept.rows if kept is not None else ())]
     done = {seed for row in known for seed in row.seed}
     command = shlex.join(
         [
@@ -74,8 +78,12 @@ def reproduce(
         for finding in experiment.measure(data, seed, report):
             now = time.perf_counter()
             rows.append(_row(name, finding, seed, now - began, device, command))
+            if kept is not None:
+                kept.add(rows[-1])
             say(rows[-1])
             began = now
+        if kept is not None:
+            kept.finish(seed)
     return join_seeds(rows)
 
 

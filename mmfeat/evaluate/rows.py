@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -154,9 +155,17 @@ def number(value: float | None) -> str:
 
     >>> number(0.43012), number(13.8661), number(1662000.0), number(None)
     ('0.430', '13.87', '1,662,000', '')
+    >>> number(0.08), number(0.0042), number(-0.000419), number(0.0), number(3e-9)
+    ('0.080', '0.0042', '-0.00042', '0.000', '3.0e-09')
     """
     if value is None:
         return ""
     if abs(value) >= 1000:
         return f"{value:,.0f}"
-    return f"{value:.3f}" if abs(value) < 10 else f"{value:.2f}"
+    if abs(value) >= 10:
+        return f"{value:.2f}"
+    if abs(value) >= 0.1 or value == 0:
+        return f"{value:.3f}"
+    if abs(value) < 1e-6:
+        return f"{value:.1e}"
+    return f"{value:.{1 - math.floor(math.log10(abs(value)))}f}"  # two digits that are not leading zeros

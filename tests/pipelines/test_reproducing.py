@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import gzip
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
+from fixtures_command import run
 
 from mmfeat import registry
 from mmfeat.errors import DataError, UsageError
@@ -74,6 +76,58 @@ def test_seeds_are_added_to_those_that_were_run(tmp_path: Path) -> None:
     file.write_text(file.read_text().replace("counting", "summing"))
     with pytest.raises(UsageError, match="summing"):
         reproducing.known_rows(Counting(), file)
+
+
+@dataclass(frozen=True)
+class Breaking(Counting):
+    """Counts until it is stopped at a seed, after its first row."""
+
+    stop: int = -1
+
+    def measure(self, data: Path, seed: int, report: Progress) -> Iterator[Finding]:
+        for finding in super().measure(data, seed, report):
+            yield finding
+            if seed == self.stop:
+                raise KeyboardInterrupt
+
+
+def test_an_interrupted_run_keeps_its_rows_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def call(*more: str, stop: int = -1) -> tuple[int, str, str]:
+        monkeypatch.setattr(registry, "reproductions", lambda: {"breaking": Breaking})
+        settings = () if stop < 0 else ("--set", f"stop={stop}")
+        words = ("reproduce", "breaking", "--data", tmp_path, "--json", tmp_path / "b.json", "--seeds", 3, "-q")
+        return run(monkeypatch, capsys, *words, *settings, *more)
+
+    part = tmp_path / "b.json.part"
+    code, out, err = call(stop=2)
+    assert (code, out.count("\n"), len(err.splitlines())) == (130, 5, 1)
+    assert f"5 rows are kept in {part}" in err
+    held = json.loads(part.read_text())
+    assert [(row["seed"], row["row"]) for row in held["rows"]] == [
+        ([seed], f"row {number}") for seed in range(3) for number in range(2)
+    ][:5]
+    assert held["finished_seeds"] == [0, 1]
+    assert not (tmp_path / "b.json").exists()
+    code, _, err = call("--add")
+    assert (code, "stop=2" in err) == (2, True)  # rows of other settings are not mixed with these
+    part.write_text(json.dumps({**held, "settings": []}))
+    code, out, _ = call("--add")
+    assert code == 0
+    assert [line for line in out.splitlines() if line.startswith("seed")] == [
+        line for line in out.splitlines() if line.startswith("seed 2")
+    ]
+    assert not part.exists()
+    rows = from_json((tmp_path / "b.json").read_text())
+    whole = reproducing.reproduce(Breaking(), Path(), range(3), QUIET)
+    for ours, at_once in zip(rows, whole, strict=True):
+        assert (ours.measured, ours.interval, ours.seed, ours.command) == (
+            (at_once.measured, at_once.interval, at_once.seed, at_once.command)
+        )
+    part.write_text("[]")
+    assert call("--add")[0] == 3  # damaged
+    assert call()[0] == 0  # begins anew
 
 
 def test_a_page_is_written_from_the_files(tmp_path: Path) -> None:
