@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -85,18 +85,26 @@ def _reconstructions(model: Model, found: Spaces, first: int, source: Source, se
     if len(lines) == 1:
         return
     energy = ((originals - originals.mean(axis=0)) ** 2).sum(axis=(1, 2, 3)).mean()
+    errors = [((one - originals) ** 2).sum(axis=(1, 2, 3)).mean() for _, one in lines[1:]]
     told = [lines[0][0]] + [
-        f"{said} (squared error {((one - originals) ** 2).sum(axis=(1, 2, 3)).mean():,.2f})" for said, one in lines[1:]
+        f"{said} (squared error {error:,.2f})" for (said, _), error in zip(lines[1:], errors, strict=True)
     ]
     drawn = [one[:DRAWN] for _, one in lines]
     pictures, scaled = looks(space, np.concatenate(drawn), together=True)
     what = "pictures" if space.natural else "patches"
     text = (
         f"From the top: {'; '.join(told)}. Errors are means over {len(rows):,} {what} of the data; about their mean these vary "
-        f"by {energy:,.2f}. {scaled}"
+        f"by {energy:,.2f}.{_worthless(errors, energy, what)} {scaled}"
     )
     words = f"{len(drawn[0])} originals, and below each what is left of it after {len(lines) - 1} of the stages"
     yield SheetSection("What is left after encoding", text, sheet(pictures, columns=len(drawn[0])), words)
+
+
+def _worthless(errors: Sequence[float], energy: float, what: str) -> str:
+    """Said where what comes back is no nearer to the originals than their mean."""
+    if max(errors) < energy:
+        return ""
+    return f" An error that is not below that is no better than showing their mean: too little was learned, or from other {what}."
 
 
 def _rows(encoder: Encoder, source: Source, seed: int) -> np.ndarray:

@@ -227,6 +227,15 @@ def test_pictures_that_show_nothing_say_so() -> None:
     assert "hardly go together" not in page
 
 
+def test_a_way_back_that_leads_nowhere_is_said() -> None:
+    """One step of a net is not enough to come back; components that all stay are."""
+    begun = mmfeat.fit(mmfeat.Chain(Pixels(), Autoencoder(hidden=(8,), code=4, passes=1, batch=200)), digits())
+    nowhere = "no better than showing their mean: too little was learned"
+    assert nowhere in section(show_model(begun, digits()), "What is left after encoding")
+    whole = mmfeat.fit(mmfeat.Chain(Pixels(), Pca(40)), digits())
+    assert nowhere not in show_model(whole, digits())
+
+
 # Rows, shapes, and mistakes
 
 
