@@ -69,25 +69,39 @@ def fit(
 
     Features are learned without labels, then a linear classifier with them. A table of paths may name label and split.
     Settings of the classifier are named after it: --set classifier.class_weight=balanced.
+
+    The same command goes on after an interruption: what is finished is kept in OUTPUT.fit until the model is written.
     """
     from mmfeat.errors import UsageError
     from mmfeat.files import check_writable
     from mmfeat.model import check_place
     from mmfeat.pipelines.classifying import DEFAULT, fit_classifier
     from mmfeat.pipelines.finding_models import find_model
+    from mmfeat.resume import forget
 
     if model is not None and recipe is not None:
         raise UsageError("features come from a recipe or from a model", "both", "leave one of them out")
     check_place(output, overwrite)
     check_writable(output.parent)
-    with progress(quiet, lambda: "no model was written") as shown:
+    kept_in = output.with_name(f"{output.name}.fit")
+    with progress(quiet, lambda: _left(kept_in)) as shown:
         found = fit_classifier(
             list(data), recipe=recipe or DEFAULT, model=None if model is None else find_model(model), labels=labels,
             classifier=classifier, c=c, settings=assignments(set_), split=split, seed=seed, pages=pages, report=shown,
+            kept_in=kept_in,
         )  # fmt: skip
         found.model.save(output, overwrite)
+        forget(kept_in)
     _tell_fit(found, output)
     raise typer.Exit(found.exit_code)
+
+
+def _left(kept_in: Path) -> str:
+    """What an interrupted fit leaves behind."""
+    from mmfeat.resume import something_kept
+
+    kept = "; what is finished is kept, and the same command goes on from there" if something_kept(kept_in) else ""
+    return f"no model was written{kept}"
 
 
 def _tell_fit(found: Fitted, output: Path) -> None:

@@ -3,6 +3,8 @@
     folder/identity.json    what is learned, from what, and with what: another identity begins anew
     folder/learner-3.kept   the third learner that is trained: a sha256, then safetensors: the leaves of its state by name,
                             the steps and passes done, the rows of its log
+    folder/features.model   of a longer job: the model whose learners these were, whole; and
+    folder/features/        what it has encoded, in parts (`mmfeat.pipelines.kept_features`)
 
 Samples are read and encoded again, learning goes on at the pass after the last that was kept; the law that a run continued
 anywhere ends in the same bits (`mmfeat.learner.train`) makes the model the same to the bit. Every file is written whole or not
@@ -29,9 +31,9 @@ from mmfeat.learner import Run
 from mmfeat.log import PassLog
 from mmfeat.mesh import leaf_names, on_host
 
-__all__ = ["Kept", "keeping"]
+__all__ = ["FEATURES", "MODEL", "Kept", "forget", "keeping", "something_kept"]
 
-IDENTITY = "identity.json"
+IDENTITY, MODEL, FEATURES = "identity.json", "features.model", "features"
 _SECONDS = 20.0  # between two passes of a learner that are kept; its last one always is
 
 
@@ -39,7 +41,8 @@ _SECONDS = 20.0  # between two passes of a learner that are kept; its last one a
 def keeping(folder: str | os.PathLike[str] | None, identity: Mapping[str, Any]) -> Iterator[Kept | None]:
     """What a fit keeps in this folder while the block runs; None keeps nothing.
 
-    `Kept.clear` takes the folder away when the model is written; where no pass was kept it goes by itself.
+    `Kept.clear`, or `forget` after the block, takes the folder away when the model is written; where nothing was kept it goes by
+    itself.
 
     identity: JSON of all that the result depends on. UsageError: the folder is none of a fit. BusyError: another fit is there.
     """
@@ -56,18 +59,39 @@ def keeping(folder: str | os.PathLike[str] | None, identity: Mapping[str, Any]) 
         data = canonical_json(identity)
         there = root / IDENTITY
         if not there.is_file() or there.read_bytes() != data:
-            for path in root.glob("*.kept"):
-                path.unlink()
+            _empty(root)
             write_bytes(there, data)
         try:
             yield Kept(root)
         finally:
-            if not any(root.glob("*.kept")):
+            if not something_kept(root):
                 shutil.rmtree(root, ignore_errors=True)  # nothing came of it
 
 
+def something_kept(root: Path) -> bool:
+    """Whether the same command would go on from what is in this folder."""
+    return any(root.glob("*.kept")) or any((root / name).exists() for name in (MODEL, FEATURES))
+
+
+def forget(folder: str | os.PathLike[str]) -> None:
+    """The model is written: what was kept in this folder goes, if it is one of a fit."""
+    root = Path(folder)
+    if root.is_dir() and _ours(root):
+        shutil.rmtree(root, ignore_errors=True)
+
+
+def _empty(root: Path) -> None:
+    """Take away what was kept for another identity."""
+    for path in root.glob("*.kept"):
+        path.unlink()
+    for name in (MODEL, FEATURES):
+        if (root / name).exists():
+            shutil.rmtree(root / name)
+
+
 def _ours(root: Path) -> bool:
-    return all(path.name in (IDENTITY, "lock") or path.suffix in (".kept", ".tmp") for path in root.iterdir())
+    names = (IDENTITY, "lock", MODEL, FEATURES)
+    return all(path.name in names or path.suffix in (".kept", ".tmp") for path in root.iterdir())
 
 
 class Kept:

@@ -10,8 +10,10 @@ by cross-validation on these features; probabilities are calibrated on the score
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
     from mmfeat.classify.calibration import Calibration
     from mmfeat.classify.choosing import Choice
     from mmfeat.model import Model
+    from mmfeat.pipelines.fitting import Job
+    from mmfeat.resume import Kept
     from mmfeat.stages import Report
 
 __all__ = ["CLASSIFIERS", "Fitted", "fit_classifier"]
@@ -76,6 +80,7 @@ def fit_classifier(
     seed: int = 0,
     pages: str = "first",
     report: Report | None = None,
+    kept_in: str | os.PathLike[str] | None = None,
 ) -> Fitted:
     """Learn a classifier.
 
@@ -86,27 +91,53 @@ def fit_classifier(
     c: of linear-svm; "auto" chooses it by cross-validation.
     settings: replace settings of the recipe, and of the classifier under "classifier.".
     split: the rows to learn from where the data name splits; "train" otherwise.
+    kept_in: a folder in which the model of features and what it gives are kept as they are made: the same call goes on from there.
+        `mmfeat.resume.forget` takes it away when the model is saved. Features on disk need none.
 
     DataError: fewer than two classes with a picture that can be read. UsageError: what does not go together.
     """
     ours, theirs = _settings_of(settings or {})
     found = open_data(data, labels, pages, report)
     rows, chosen_split = split_rows(found, split, training=True)
-    features, chain_name = _features(found, rows, recipe, model, theirs, seed, report)
-    named = classifier or _default_classifier(recipe, model)
-    matrix, rows, failures = _matrix(found, features, _labelled(found, rows), report)
-    failures = {**failed_rows(found, chosen_split), **failures}
+    job, given, name = _features(found, rows, recipe, model, theirs, seed, report)
+    named, labelled = classifier or _default_classifier(recipe, model), _labelled(found, rows)
+    told = {"classifier": named, "asked": classifier, "c": c, "settings": sorted(ours.items()), "split": split}
+    with _keeping(kept_in, found, job or given, labelled, seed, told) as kept:
+        features = _learned(job, seed, report, kept) if job is not None else given
+        matrix, rows, failures = _matrix(found, features, labelled, report, kept)
+        failures = {**failed_rows(found, chosen_split), **failures}
+        read = _Read(found, features, name, matrix, rows, failures, chosen_split)
+        return _fitted(read, named, classifier is None, c, ours, seed, report)
+
+
+class _Read(NamedTuple):
+    """Labelled data with their features: matrix (n, d) of these rows of the data, why others have none, and their split."""
+
+    found: Pictures | FeatureFolder
+    features: Model | None
+    recipe: str
+    matrix: Matrix
+    rows: np.ndarray
+    failures: Mapping[int, str]
+    split: str
+
+
+def _fitted(
+    read: _Read, named: str, free: bool, c: float | str, settings: Mapping[str, Any], seed: int, report: Report | None
+) -> Fitted:
+    """The classifier on features that are there. free: nobody asked for this one."""
+    found, features, recipe, matrix, rows, failures, chosen_split = read
     y, classes, notes = _classes(found, rows, failures)
     notes += (f"Learned from the split {chosen_split!r}.",) if chosen_split else ()
-    if classifier is None and matrix.nbytes > memory_limit():
+    if free and matrix.nbytes > memory_limit():
         named = "averaged-sgd"
         notes += ("The features do not fit into memory: learned from the stream, by averaged-sgd.",)
-    learner = _learner(named, len(classes), c, ours)
+    learner = _learner(named, len(classes), c, settings)
     learner, choice, calibration = _chosen(learner, matrix, y, c, seed, report)
     notes += () if calibration or not getattr(learner, "scores", False) else (
         "Probabilities are not calibrated: that takes two examples of two classes or more.",)  # fmt: skip
     facts = {
-        "data": f"{len(y):,} labelled items", "recipe": chain_name, "features": _sha256(found, features), "classifier": named,
+        "data": f"{len(y):,} labelled items", "recipe": recipe, "features": _sha256(found, features), "classifier": named,
         "seed": seed, **({"calibration": dataclasses.asdict(calibration)} if calibration else {}),
         **({"cross-validation": [dict(line) for line in choice.table]} if choice and c == "auto" else {}),
     }  # fmt: skip
@@ -125,9 +156,9 @@ def _settings_of(settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str,
 def _features(
     found: Pictures | FeatureFolder, rows: np.ndarray, recipe: Any, model: Model | None, settings: Mapping[str, Any],
     seed: int, report: Report | None,
-) -> tuple[Model | None, str]:  # fmt: skip
-    """The model of features, learned where none is given, and what it is called; None for features on disk without their model."""
-    from mmfeat.pipelines.fitting import find_recipe, fit_job, prepare
+) -> tuple[Job | None, Model | None, str]:  # fmt: skip
+    """What learns the model of features, or the one that is given, and what it is called; features on disk need neither."""
+    from mmfeat.pipelines.fitting import find_recipe, prepare
     from mmfeat.registry import hyphens, name_of
 
     if model is not None or isinstance(found, FeatureFolder):
@@ -141,7 +172,7 @@ def _features(
             )
         if model is not None and isinstance(found, FeatureFolder):
             check_made_by(found, model.sha256, "the model")
-        return model, str((model.provenance.get("recipe") if model else None) or "features")
+        return None, model, str((model.provenance.get("recipe") if model else None) or "features")
     if not len(rows):
         raise DataError("there are pictures to learn from", "none", "name another folder")
     chosen = find_recipe(recipe, settings) if isinstance(recipe, str) else recipe
@@ -149,7 +180,25 @@ def _features(
     if any("y" in getattr(stage, "needs", ()) for stage in job.chain.stages):
         raise UsageError("a recipe gives the features, without labels", f"{recipe}", "name another recipe")
     name = hyphens(name_of(type(chosen)))
-    return fit_job(dataclasses.replace(job, labels=None, classes=()), seed=seed, report=report), name
+    return dataclasses.replace(job, labels=None, classes=()), None, name
+
+
+def _keeping(
+    folder: str | os.PathLike[str] | None, found: Pictures | FeatureFolder, what: Job | Model | None, rows: np.ndarray,
+    seed: int, told: Mapping[str, Any],
+) -> AbstractContextManager[Kept | None]:  # fmt: skip
+    """What is kept while pictures become features; features on disk are there already."""
+    if folder is None or what is None or isinstance(found, FeatureFolder):
+        return nullcontext()
+    from mmfeat.pipelines.kept_features import keep
+
+    return keep(folder, what, found.items.select(rows), seed, told)
+
+
+def _learned(job: Job, seed: int, report: Report | None, kept: Kept | None) -> Model:
+    from mmfeat.pipelines.kept_features import learned
+
+    return learned(job, seed, report, kept)
 
 
 def _default_classifier(recipe: Any, model: Model | None) -> str:
@@ -175,14 +224,18 @@ def _labelled(found: Pictures | FeatureFolder, rows: np.ndarray) -> np.ndarray:
 
 
 def _matrix(
-    found: Pictures | FeatureFolder, features: Model | None, rows: np.ndarray, report: Report | None
+    found: Pictures | FeatureFolder, features: Model | None, rows: np.ndarray, report: Report | None, kept: Kept | None
 ) -> tuple[Matrix, np.ndarray, dict[int, str]]:
     """Features of the rows, the rows that have them, and why others have not."""
     if isinstance(found, FeatureFolder):
         return found.values.select(rows), rows, {}
     if features is None:
         raise UsageError("pictures are encoded by a model", "none", "give a recipe")
-    return encode_pictures(features, found.items, rows, report)
+    if kept is None:
+        return encode_pictures(features, found.items, rows, report)
+    from mmfeat.pipelines.kept_features import encoded
+
+    return encoded(features, found.items, rows, report, kept)
 
 
 def _classes(

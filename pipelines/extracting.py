@@ -59,6 +59,7 @@ def counted_on(report: Report | None, base: int, whole: int) -> Report | None:
 
 def encode_items(model: Model, items: Items, rows: np.ndarray, report: Report | None = None) -> Encoded:
     """Encode these rows of a table (at least one)."""
+    from mmfeat.arrays import Locals
     from mmfeat.media.source import ImageSource
 
     source = ImageSource(items, model.decode, rows=rows)
@@ -66,6 +67,8 @@ def encode_items(model: Model, items: Items, rows: np.ndarray, report: Report | 
     good = np.zeros(len(rows), bool)
     done = 0
     for places, values, read in model.stream(source):
+        if isinstance(values, Locals):
+            raise UsageError("features are one row per picture", "local descriptors", "end the chain with Pool()")
         if features is None:
             features = np.zeros((len(rows), *values.shape[1:]), np.float32)
         finite = read & np.isfinite(values).all(axis=1)

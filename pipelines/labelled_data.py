@@ -29,6 +29,7 @@ __all__ = [
     "failed_rows",
     "is_features",
     "memory_limit",
+    "none_readable",
     "open_data",
     "split_rows",
 ]
@@ -273,13 +274,18 @@ def encode_pictures(
         if report:
             report("encoding", done, len(rows), {})
     if out is None or not good.any():
-        from mmfeat.pipelines.fitting import some_reasons
-
-        raise DataError(
-            "there are pictures that can be read", f"none of {len(rows):,}: {some_reasons(items, dict(source.failures))}",
-            "look at the files",
-        )  # fmt: skip
+        raise none_readable(items, rows, dict(source.failures))
     return Matrix([out], np.flatnonzero(good)), rows[good], dict(source.failures)
+
+
+def none_readable(items: Items, rows: np.ndarray, failures: dict[int, str]) -> DataError:
+    """What is wrong where none of these pictures can be read."""
+    from mmfeat.pipelines.fitting import some_reasons
+
+    return DataError(
+        "there are pictures that can be read", f"none of {len(rows):,}: {some_reasons(items, failures)}",
+        "look at the files",
+    )  # fmt: skip
 
 
 def _room(rows: int, width: int) -> np.ndarray:
