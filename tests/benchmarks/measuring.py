@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import gc
+import json
 import os
 import platform
 import statistics
@@ -18,7 +19,19 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-__all__ = ["Row", "Timing", "alone", "limit", "machine", "missing", "side_by_side", "speed", "stated", "time_program"]
+__all__ = [
+    "Row",
+    "Timing",
+    "alone",
+    "kernels",
+    "limit",
+    "machine",
+    "missing",
+    "side_by_side",
+    "speed",
+    "stated",
+    "time_program",
+]
 
 _PACKAGES = ("jax", "jaxlib", "numpy", "scipy", "scikit-learn", "numba", "faiss-cpu", "pillow", "pyarrow", "simplejpeg")
 
@@ -128,7 +141,26 @@ def machine() -> dict[str, Any]:
         "cores": len(affinity(0)) if affinity else os.cpu_count(),
         "memory_gib": round(_memory() / 2**30, 1),
         "system": f"{platform.system()} {platform.machine()}",
+        "kernels": kernels(),
         "versions": versions,
+    }
+
+
+def kernels() -> dict[str, str]:
+    """The processor that the OpenBLAS of each library takes this one for; they ship with releases of different age."""
+    program = (
+        "import json, numpy, scipy.linalg, faiss\n"
+        "from threadpoolctl import threadpool_info\n"
+        "print(json.dumps([[each['filepath'], each['architecture']] for each in threadpool_info() if each.get('architecture')]))"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    found = json.loads(ran.stdout) if ran.returncode == 0 else []
+    named = {"numpy": "numpy", "scipy": "scipy", "faiss": "faiss-cpu"}
+    return {
+        name: kind
+        for path, kind in found
+        for part, name in named.items()
+        if f"{part}.libs" in path or f"{part}_cpu.libs" in path
     }
 
 

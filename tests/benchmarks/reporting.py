@@ -39,9 +39,17 @@ def print_rows(rows: list[Row]) -> None:
 
 def _page(rows: list[Row], facts: dict[str, Any]) -> str:
     versions = ", ".join(f"{name} {number}" for name, number in facts["versions"].items())
+    kernels = ", ".join(f"{kind} ({name})" for name, kind in facts.get("kernels", {}).items())
     lines = [
         f"Machine: {facts['cpu']}, {facts['cores']} cores, {facts['memory_gib']} GiB, {facts['system']}.  ",
         f"Versions: {versions}.  ",
+        *(
+            [
+                f"OpenBLAS runs its kernels for {kernels}, as each library finds for itself unless a row says otherwise.  "
+            ]
+            if kernels
+            else []
+        ),
         f"Data: {facts['data']}. Date: {facts['date']}.",
         "",
         "| what | ours | rival | unit | ratio | aim | reached | notes |",

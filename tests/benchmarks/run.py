@@ -11,12 +11,17 @@ from __future__ import annotations
 import os
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin between calls slow down what runs beside them
+os.environ.pop("OPENBLAS_CORETYPE", None)  # every library takes the kernels it finds, as its users get them
+if "BENCH_KERNELS" in os.environ:
+    os.environ["OPENBLAS_CORETYPE"] = os.environ["BENCH_KERNELS"]
 
 import argparse
+import dataclasses
 import datetime
 import importlib
 import importlib.util
 import json
+import platform
 import subprocess
 import sys
 import tempfile
@@ -30,13 +35,18 @@ if importlib.util.find_spec("mmfeat") is None:  # a checkout that is not install
     sys.path.append(str(ROOT))
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), str(ROOT)]))
 
-from measuring import Row, machine, missing  # noqa: E402 - beside this file
+from measuring import Row, kernels, machine, missing  # noqa: E402 - beside this file
 from reporting import print_rows, write  # noqa: E402
 
 ORDER = (
     *("startup", "search", "types", "itq", "query", "extraction", "scale"),
     *("descriptors", "codewords", "fisher", "llc", "rbm", "sparse", "svm"),
 )
+TWICE = (
+    "itq",
+    "fisher",
+)  # where the kernels of a rival's own, older BLAS decide: once more with the same ones for both
+SAME = "Haswell"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -57,6 +67,8 @@ def main(arguments: list[str] | None = None) -> int:
     rows = []
     for name in given.only or ORDER:
         rows += _in_a_process(name)
+        if name in TWICE and platform.machine() in ("x86_64", "AMD64") and len(set(kernels().values())) > 1:
+            rows += _in_a_process(name, SAME)
     facts = {**machine(), "date": datetime.date.today().isoformat(), "data": _data()}
     if given.only and given.json and given.json.is_file():  # rows of the others stay
         before = [Row(**row) for row in json.loads(given.json.read_text(encoding="utf-8"))["rows"]]
@@ -71,18 +83,23 @@ def main(arguments: list[str] | None = None) -> int:
     return 1 if any("ended with exit code" in row.note for row in rows) else 0
 
 
-def _in_a_process(name: str) -> list[Row]:
-    """The rows of one benchmark, printed as they come. What it says besides goes to stderr."""
+def _in_a_process(name: str, same: str | None = None) -> list[Row]:
+    """The rows of one benchmark, printed as they come. What it says besides goes to stderr. same: BLAS kernels for all of it."""
     command = [sys.executable, str(Path(__file__)), "--worker", name]
     rows = []
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=_environment(same)) as process:
         for line in process.stdout or ():
-            rows.append(Row(**json.loads(line)))
+            row = Row(**json.loads(line))
+            rows.append(dataclasses.replace(row, name=f"{row.name}, {same} kernels for all") if same else row)
             print_rows(rows[-1:])
     if process.returncode:
         rows.append(missing(name, f"ended with exit code {process.returncode}; see what it said above"))
         print_rows(rows[-1:])
     return rows
+
+
+def _environment(same: str | None) -> dict[str, str]:
+    return os.environ | ({"BENCH_KERNELS": same} if same else {})
 
 
 def _work(name: str) -> int:
