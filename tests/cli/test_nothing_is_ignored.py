@@ -134,7 +134,7 @@ def test_all_queries_that_cannot_be_asked_are_named(say: Say, tmp_path: Path) ->
 def test_a_page_is_made_of_a_model(say: Say, vectors: Path, tmp_path: Path) -> None:
     say("index", "build", vectors, "-o", tmp_path / "i")
     code, _, err = say("show", tmp_path / "i")
-    assert (code, "a page is made of a model, or of an index that has one; got" in err) == (2, True)
+    assert (code, "a model is a folder of its own, or kept by an index; got" in err) == (2, True)
 
 
 def test_a_long_condition_is_not_echoed_whole() -> None:
