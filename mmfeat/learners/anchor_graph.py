@@ -23,7 +23,8 @@ import jax
 import jax.numpy as jnp
 
 from mmfeat.errors import SettingsError
-from mmfeat.learner import Learner, Metrics, rows_of
+from mmfeat.learner import Metrics, rows_of
+from mmfeat.learners.composed import Composed
 from mmfeat.learners.kmeans import KMeans, KMeansState
 
 __all__ = ["AnchorGraph", "AnchorGraphState"]
@@ -48,7 +49,7 @@ class AnchorGraphState(NamedTuple):
 
 
 @dataclass(frozen=True)
-class AnchorGraph(Learner):
+class AnchorGraph(Composed):
     """Rows (n, d) to rows (n, d), smoothed over the graph of the data; put it before a hash or a PCA.
 
     codebook: the k-means that finds the anchors; one more pass over the data counts the walks.
@@ -84,16 +85,6 @@ class AnchorGraph(Learner):
     def passes(self) -> int:  # type: ignore[override]
         """Passes over the data: the codebook's, and one more."""
         return self.codebook.passes + 1
-
-    @property
-    def batch(self) -> int:  # type: ignore[override]
-        """Rows per step: the codebook's."""
-        return self.codebook.batch
-
-    @property
-    def init_rows(self) -> int:  # type: ignore[override]
-        """Rows that `init` sees at the most: the codebook's."""
-        return self.codebook.init_rows
 
     def init(self, key: Array, x: Array) -> AnchorGraphState:
         """The first anchors, from rows (n, d)."""

@@ -15,7 +15,8 @@ import jax
 import jax.numpy as jnp
 
 from mmfeat.errors import SettingsError
-from mmfeat.learner import Learner, Metrics, rows_of
+from mmfeat.learner import Metrics, rows_of
+from mmfeat.learners.composed import Composed
 from mmfeat.learners.kmeans import KMeans, KMeansState
 
 __all__ = ["OfCodebook", "check_neighbours", "code_nearest", "in_blocks", "nearest_words", "scatter"]
@@ -28,28 +29,13 @@ _BLOCK_CPU, _BLOCK = (
 )  # numbers a block of rows makes on the way: 4 MB stay in a CPU's cache, 1 GB fits a device
 
 
-class OfCodebook(Learner):
+class OfCodebook(Composed):
     """A learner of rows or Locals that learns nothing but its field `codebook`, a `KMeans`: its state is that of the codebook."""
 
     shuffle: ClassVar[bool] = False
     scratch: ClassVar[tuple[str, ...]] = KMeans.scratch
     small: ClassVar[Mapping[str, Any]] = {}
     codebook: KMeans
-
-    @property
-    def passes(self) -> int:  # type: ignore[override]
-        """Passes over the data: the codebook's."""
-        return self.codebook.passes
-
-    @property
-    def batch(self) -> int:  # type: ignore[override]
-        """Rows per step: the codebook's."""
-        return self.codebook.batch
-
-    @property
-    def init_rows(self) -> int:  # type: ignore[override]
-        """Rows that `init` sees at the most: the codebook's."""
-        return self.codebook.init_rows
 
     def init(self, key: Array, x: Array) -> KMeansState:
         """The first codebook, from rows (n, d)."""

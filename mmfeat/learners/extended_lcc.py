@@ -20,9 +20,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from mmfeat.errors import SettingsError
-from mmfeat.learner import Learner, Metrics, rows_of
+from mmfeat.learner import Metrics, rows_of
 from mmfeat.learners.codewords import in_blocks
 from mmfeat.learners.codewords_host import Csr
+from mmfeat.learners.composed import Composed
 from mmfeat.learners.kmeans import KMeans, nearest, sum_by
 from mmfeat.learners.lcc import Lcc, LccState
 
@@ -44,7 +45,7 @@ class ExtendedLccState(NamedTuple):
 
 
 @dataclass(frozen=True)
-class ExtendedLcc(Learner):
+class ExtendedLcc(Composed):
     """Local coordinates and local tangent coordinates, (1 + c) K of them.
 
     coder: the `Lcc`; its passes come first. tangents: c, no more than the rows have columns. scale: s.
@@ -58,6 +59,7 @@ class ExtendedLcc(Learner):
     (3, 9)
     """
 
+    made_of: ClassVar[str] = "coder"
     shuffle: ClassVar[bool] = False
     scratch: ClassVar[tuple[str, ...]] = (*(f"coder.{name}" for name in Lcc.scratch), "sums", "passes")
     small: ClassVar[Mapping[str, Any]] = {"coder": Lcc(KMeans(5, 2, 32), neighbours=3), "tangents": 2, "rounds": 2}
@@ -78,16 +80,6 @@ class ExtendedLcc(Learner):
     def passes(self) -> int:  # type: ignore[override]
         """Passes over the data: the coder's, and one a round."""
         return self.coder.passes + self.rounds
-
-    @property
-    def batch(self) -> int:  # type: ignore[override]
-        """Rows per step: the coder's."""
-        return self.coder.batch
-
-    @property
-    def init_rows(self) -> int:  # type: ignore[override]
-        """Rows that `init` sees at the most: the coder's."""
-        return self.coder.init_rows
 
     def init(self, key: Array, x: Array) -> ExtendedLccState:
         """The first anchors, from rows (n, d), and random tangents, the same at all of them."""

@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mmfeat.arrays import Locals
-from mmfeat.learner import Learner, Metrics
+from mmfeat.learner import Metrics
 from mmfeat.learners.aggregation import (
     Sums,
     by_items,
@@ -36,6 +36,7 @@ from mmfeat.learners.aggregation import (
     with_whole,
 )
 from mmfeat.learners.aggregation_host import host_locals
+from mmfeat.learners.composed import Composed
 from mmfeat.learners.fisher_host import posterior_sums
 from mmfeat.learners.mixture import Mixture, MixtureState, posteriors, powers
 from mmfeat.pool import Regions
@@ -47,7 +48,7 @@ _EXACT = jax.lax.Precision.HIGHEST
 
 
 @dataclass(frozen=True)
-class Fisher(Learner):
+class Fisher(Composed):
     """Fisher vector of the locals of an item; its state is that of its mixture.
 
     mixture: the mixture of K Gaussians; its passes and batch are those of the training.
@@ -64,6 +65,7 @@ class Fisher(Learner):
     (4, 12)
     """
 
+    made_of: ClassVar[str] = "mixture"
     locals: ClassVar[bool] = True
     scratch: ClassVar[tuple[str, ...]] = Mixture.scratch
     mixture: Mixture = Mixture(256)  # noqa: RUF009 - it is frozen
@@ -76,24 +78,9 @@ class Fisher(Learner):
         check_scaling(1.0, self.norm, self.regions)
 
     @property
-    def passes(self) -> int:  # type: ignore[override]
-        """Passes over the data: the mixture's."""
-        return self.mixture.passes
-
-    @property
-    def batch(self) -> int:  # type: ignore[override]
-        """Locals per step: the mixture's."""
-        return self.mixture.batch
-
-    @property
     def shuffle(self) -> bool:  # type: ignore[override]
         """Whether the order of the locals counts: as for the mixture."""
         return self.mixture.shuffle
-
-    @property
-    def init_rows(self) -> int:  # type: ignore[override]
-        """Locals that `init` sees at the most: the mixture's."""
-        return self.mixture.init_rows
 
     def init(self, key: Array, x: Array) -> MixtureState:
         """The first mixture, from locals as rows (n, d)."""

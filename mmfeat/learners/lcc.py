@@ -22,9 +22,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from mmfeat.errors import SettingsError
-from mmfeat.learner import Learner, Metrics, rows_of
+from mmfeat.learner import Metrics, rows_of
 from mmfeat.learners.codewords import check_neighbours, code_nearest, in_blocks
 from mmfeat.learners.codewords_host import Csr, as_csr, code_nearest_on_host
+from mmfeat.learners.composed import Composed
 from mmfeat.learners.kmeans import KMeans, KMeansState
 from mmfeat.learners.local_solvers import fista, settle
 
@@ -51,7 +52,7 @@ class LccState(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Lcc(Learner):
+class Lcc(Composed):
     """Local coordinate coding.
 
     codebook: the k-means of K clusters that the anchors are, or begin as.
@@ -94,16 +95,6 @@ class Lcc(Learner):
     def passes(self) -> int:  # type: ignore[override]
         """Passes over the data: the codebook's and those that refine its means."""
         return self.codebook.passes + self.refine
-
-    @property
-    def batch(self) -> int:  # type: ignore[override]
-        """Rows per step: the codebook's."""
-        return self.codebook.batch
-
-    @property
-    def init_rows(self) -> int:  # type: ignore[override]
-        """Rows that `init` sees at the most: the codebook's."""
-        return self.codebook.init_rows
 
     def init(self, key: Array, x: Array) -> LccState:
         """The first anchors, from rows (n, d)."""

@@ -22,7 +22,8 @@ import jax
 import jax.numpy as jnp
 
 from mmfeat.lasso import fista, largest_eigenvalue, objective, shrink
-from mmfeat.learner import Learner, Metrics, rows_of
+from mmfeat.learner import Metrics, rows_of
+from mmfeat.learners.composed import Composed
 from mmfeat.learners.dictionary import Dictionary, DictionaryState
 from mmfeat.optimise import OPTIMISERS, SCHEDULES, advance, check_choices, check_numbers, descend, direction, rate
 
@@ -42,7 +43,7 @@ class PredictiveSparseState(NamedTuple):
 
 
 @dataclass(frozen=True)
-class PredictiveSparse(Learner):
+class PredictiveSparse(Composed):
     """An encoder of sparse codes; encode is the encoder alone, no minimisation.
 
     dictionary: the dictionary that is learned beside it: its size, λ, passes and batch are those of the whole.
@@ -57,6 +58,7 @@ class PredictiveSparse(Learner):
     (5, 4)
     """
 
+    made_of: ClassVar[str] = "dictionary"
     scratch: ClassVar[tuple[str, ...]] = ("dictionary.A", "dictionary.B", "dictionary.count", "optimiser*", "passes")
     dictionary: Dictionary = Dictionary(256)  # noqa: RUF009 - it is frozen
     encoder: str = "shrink"
@@ -69,21 +71,6 @@ class PredictiveSparse(Learner):
     def __post_init__(self) -> None:
         check_choices(self, {"encoder": ("shrink", "tanh"), "optimiser": OPTIMISERS, "schedule": SCHEDULES})
         check_numbers(self, {"layers": 1}, {"alpha": 0, "learning_rate": 0})
-
-    @property
-    def passes(self) -> int:  # type: ignore[override]
-        """Passes over the data: the dictionary's."""
-        return self.dictionary.passes
-
-    @property
-    def batch(self) -> int:  # type: ignore[override]
-        """Rows per step: the dictionary's."""
-        return self.dictionary.batch
-
-    @property
-    def init_rows(self) -> int:  # type: ignore[override]
-        """Rows that `init` sees at the most: the dictionary's."""
-        return self.dictionary.init_rows
 
     def init(self, key: Array, x: Array) -> PredictiveSparseState:
         """Atoms among the rows (n, d), and the encoder that does a few steps of ISTA with them."""

@@ -24,8 +24,9 @@ from typing import Any, ClassVar
 
 import jax.numpy as jnp
 
-from mmfeat.learner import Learner, Metrics
+from mmfeat.learner import Metrics
 from mmfeat.learners.autoencoder import Autoencoder, AutoencoderState
+from mmfeat.learners.composed import Composed
 from mmfeat.optimise import check_choices, check_numbers
 
 __all__ = ["SemanticHash"]
@@ -34,7 +35,7 @@ Array = Any
 
 
 @dataclass(frozen=True)
-class SemanticHash(Learner):
+class SemanticHash(Composed):
     """A deep autoencoder's bits.
 
     bits: code length. rounding: "straight_through" or "noise". noise: σ; for "noise" 4 is the paper's, for "straight_through" 0 is.
@@ -49,6 +50,7 @@ class SemanticHash(Learner):
     ((5, 4), True)
     """
 
+    made_of: ClassVar[str] = "net"
     hash: ClassVar[bool] = True
     scratch: ClassVar[tuple[str, ...]] = Autoencoder.scratch
     split: ClassVar[Mapping[str, int]] = Autoencoder.split
@@ -60,16 +62,6 @@ class SemanticHash(Learner):
     def __post_init__(self) -> None:
         check_choices(self, {"rounding": ("noise", "straight_through")})
         check_numbers(self, {"bits": 1, "noise": 0}, {"noise": 0} if self.rounding == "noise" else {})
-
-    @property
-    def passes(self) -> int:  # type: ignore[override]
-        """Times the data are seen: the net's."""
-        return self.net.passes
-
-    @property
-    def batch(self) -> int:  # type: ignore[override]
-        """Rows a step: the net's."""
-        return self.net.batch
 
     @property
     def autoencoder(self) -> Autoencoder:

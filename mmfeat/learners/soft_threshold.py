@@ -18,7 +18,8 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
-from mmfeat.learner import Learner, Metrics, rows_of
+from mmfeat.learner import Metrics, rows_of
+from mmfeat.learners.composed import Composed
 from mmfeat.learners.dictionary import Dictionary, DictionaryState
 from mmfeat.optimise import check_numbers
 
@@ -29,7 +30,7 @@ _EXACT = jax.lax.Precision.HIGHEST
 
 
 @dataclass(frozen=True)
-class SoftThreshold(Learner):
+class SoftThreshold(Composed):
     """The thresholded correlations with the atoms of a dictionary; its state is that of the dictionary.
 
     dictionary: the atoms, and how they are learned. threshold: θ, 0 or more; the atoms have length 1 at the most.
@@ -42,6 +43,7 @@ class SoftThreshold(Learner):
     [[0.0, 0.0, 0.0, 1.5, 0.0, 0.0]]
     """
 
+    made_of: ClassVar[str] = "dictionary"
     scratch: ClassVar[tuple[str, ...]] = Dictionary.scratch
     small: ClassVar[Mapping[str, Any]] = {"dictionary": Dictionary(5, passes=2, batch=32)}
     dictionary: Dictionary = Dictionary(256)  # noqa: RUF009 - it is frozen
@@ -50,21 +52,6 @@ class SoftThreshold(Learner):
 
     def __post_init__(self) -> None:
         check_numbers(self, {"threshold": 0})
-
-    @property
-    def passes(self) -> int:  # type: ignore[override]
-        """Passes over the data: the dictionary's."""
-        return self.dictionary.passes
-
-    @property
-    def batch(self) -> int:  # type: ignore[override]
-        """Rows per step: the dictionary's."""
-        return self.dictionary.batch
-
-    @property
-    def init_rows(self) -> int:  # type: ignore[override]
-        """Rows that `init` sees at the most: the dictionary's."""
-        return self.dictionary.init_rows
 
     def init(self, key: Array, x: Array) -> DictionaryState:
         """The first atoms, from rows (n, d)."""
