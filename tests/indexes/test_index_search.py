@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from mmfeat.errors import DataError, ShapeError, UsageError
-from mmfeat.indexes import Index, create, open_index
+from mmfeat.indexes import Index, create, hamming, open_index
 from mmfeat.indexes.floats import nearest_by
 from mmfeat.indexes.hamming import nearest
 
@@ -36,6 +37,20 @@ def test_hamming_ties_stand_in_the_order_of_rows(k: int, queries: int) -> None:
     distance, row = nearest(codes, asked, k)
     np.testing.assert_array_equal(row, order)
     np.testing.assert_array_equal(distance, np.take_along_axis(full, order, axis=1))
+
+
+@pytest.mark.parametrize("width", [1, 3, 8, 16, 24])
+@pytest.mark.parametrize("k", [1, 7, 300])
+def test_without_faiss_the_scan_is_the_same(k: int, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(width)
+    codes = rng.integers(0, 3, (300, width), np.uint8)  # few bits: many ties
+    queries = codes[[5, 7]] ^ 1
+    expected = nearest(codes, queries, k)
+    monkeypatch.delitem(sys.modules, "faiss")
+    monkeypatch.setattr(hamming, "library", None)  # it is not asked
+    for ours, theirs in zip(nearest(codes, queries, k), expected, strict=True):
+        assert ours.dtype == theirs.dtype
+        np.testing.assert_array_equal(ours, theirs)
 
 
 def test_hamming_leaves_the_number_of_threads_alone() -> None:
