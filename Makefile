@@ -67,7 +67,7 @@ types: wheel
 	@cd .venv-test && bin/mypy --config-file ../pyproject.toml --cache-dir mypy-cache -p mmfeat
 
 # The tests run from their own folder, so that `mmfeat` is the installed wheel (tests/test_installed.py makes sure), never the checkout.
-# WORKERS=n shares them out among n processes; each needs up to 3 GB.
+# WORKERS=n shares them out among n processes; each needs up to 5 GB.
 WORKERS = 2
 test: lint types
 	@cd tests && MMFEAT_INSTALLED=1 MYPY_CACHE_DIR=../.venv-test/mypy-cache \
