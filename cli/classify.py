@@ -150,14 +150,14 @@ def predict(
     """
     from mmfeat.errors import UsageError
     from mmfeat.files import check_writable
-    from mmfeat.model import load
+    from mmfeat.pipelines.finding_models import find_classifier
     from mmfeat.pipelines.predicting import predict as blocks_of
     from mmfeat.pipelines.predicting import write_predictions
 
     if output.is_dir() or output.suffix.lower() not in (".csv", ".parquet", ".pq"):
         raise UsageError("predictions are written as .csv or .parquet", str(output), "end the name in one of these")
     check_writable(output.parent)
-    held = load(model)
+    held = find_classifier(model)
     with progress(quiet, lambda: "nothing was written") as shown:
         counts = write_predictions(output, blocks_of(held, list(data), pages=pages, report=shown), held.classes, top)
     typer.echo(f"{output}: {counts.done:,} done, {counts.failed:,} failed, {counts.skipped:,} skipped")
@@ -182,7 +182,7 @@ def score(
     """Measure a classifier on labelled pictures: accuracy, its mean over classes, top-5, with intervals."""
     from mmfeat.errors import UsageError
     from mmfeat.files import check_writable, write_bytes
-    from mmfeat.model import load
+    from mmfeat.pipelines.finding_models import find_classifier
     from mmfeat.pipelines.predicting import score as measured
     from mmfeat.visualise.classification import measure_lines
 
@@ -190,7 +190,7 @@ def score(
         if path.is_dir():
             raise UsageError("results are written to files", f"the folder {path}", "give a name in it")
         check_writable(path.parent)
-    held = load(model)
+    held = find_classifier(model)
     with progress(quiet, lambda: "nothing was written") as shown:
         found = measured(held, list(data), labels=labels, split=split, pages=pages, seed=seed, report=shown)
         if html is not None:

@@ -10,7 +10,7 @@ from mmfeat.errors import UsageError
 if TYPE_CHECKING:
     from mmfeat.model import Model
 
-__all__ = ["find_model"]
+__all__ = ["find_classifier", "find_model"]
 
 
 def find_model(path: Path) -> Model:
@@ -32,3 +32,16 @@ def find_model(path: Path) -> Model:
             "see `mmfeat index info`, or give the folder of a model",
         )
     return searcher.model
+
+
+def find_classifier(path: Path) -> Model:
+    """The classifier in a folder. UsageError: it is an index, or something else."""
+    from mmfeat.model import load
+
+    if (path / "current.json").is_file() and not (path / "model.json").is_file():
+        raise UsageError(
+            "classes are told by a classifier",
+            f"{path}, an index",
+            "make one with `mmfeat teach INDEX --save MODEL` or `mmfeat classify fit`",
+        )
+    return load(path)

@@ -65,3 +65,12 @@ def test_an_index_without_a_model_is_refused(
         code, out, err = run(monkeypatch, capsys, *words, "-q")
         assert (code, out, err.count("\n")) == (2, "", 1)
         assert "an index of vectors as they were given" in err
+
+
+def test_an_index_is_no_classifier(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], home: Path, tmp_path: Path
+) -> None:
+    words = ("classify", "predict", home / "some.index", home / "photos", "-o", tmp_path / "a.csv", "-q")
+    code, _, err = run(monkeypatch, capsys, *words)
+    assert code == 2
+    assert "an index. Make one with `mmfeat teach INDEX --save MODEL`" in err
