@@ -68,7 +68,8 @@ def test_a_folder_moves_and_nothing_is_encoded_again(
     answer = mmfeat.open(index).search(now / "china" / "crop 000.jpg", k=1)
     assert (answer[0].neighbours[0].distance, answer[0].neighbours[0].path) == (0, now / "china" / "crop 000.jpg")
     assert "data:image" in answer._repr_html_()
-    alike = find_duplicates(index, agreement=0.01).groups  # it looks at the pictures: what cannot be opened is like nothing
+    # it looks at the pictures: what cannot be opened is like nothing
+    alike = find_duplicates(index, agreement=0.01).groups
     assert alike
     assert all(one.path == now / one.id for group in alike for one in group)
     generation = open_index(index).generation
