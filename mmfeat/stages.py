@@ -7,7 +7,6 @@ after every stage that joins locals into rows; local descriptors are never store
 from __future__ import annotations
 
 import dataclasses
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -19,6 +18,7 @@ from mmfeat.arrays import Images, Locals, take_rows
 from mmfeat.chain import Chain, Join, is_fixed, needs_of
 from mmfeat.encoder import Encoder
 from mmfeat.errors import DataError, SettingsError
+from mmfeat.gathering import GatheredRows
 from mmfeat.learner import default_batches, fetched, sample, start, train
 from mmfeat.log import PassLog
 from mmfeat.mesh import default_mesh
@@ -29,7 +29,6 @@ __all__ = ["Fitted", "Report", "encode_sizes", "encode_source", "fit_chain"]
 
 Report = Callable[[str, int, int, Mapping[str, Any]], None]  # (what, done, total, metrics)
 
-_IN_MEMORY = 2**30  # bytes of a sample that stay in memory
 _LOCALS_PER_ITEM = 32  # a large collection gives at least so many locals per sampled item
 
 
@@ -230,7 +229,7 @@ class _Work:
 
     def _collect(self, encoder: Encoder, chosen: np.ndarray, per_item: int, limit: int) -> Any:
         values: Any
-        parts = _Rows()
+        parts = GatheredRows()
         owners: list[np.ndarray] = []
         done, has_locals = 0, False
         for rows, out, read in encode_source(encoder, Subset(self.source, chosen)):
@@ -304,42 +303,9 @@ class _Work:
         return fetched(stage, run), jax.tree.map(lambda leaf: (leaf.shape[1:], str(leaf.dtype)), _picked(stage, rows))
 
 
-class _Rows:
-    """Rows (n, ...) float32 gathered part by part: in memory, or beyond a gigabyte in a file without a name."""
-
-    def __init__(self) -> None:
-        self.parts: list[np.ndarray] = []
-        self.file: Any = None
-        self.count = 0
-
-    def add(self, rows: np.ndarray) -> None:
-        """Append rows, all of one width."""
-        self.parts.append(np.ascontiguousarray(rows, np.float32))
-        self.count += len(rows)
-        if self.file is None and self.count * self.parts[0][:1].nbytes > _IN_MEMORY:
-            self.file = tempfile.TemporaryFile(prefix="mmfeat-")  # noqa: SIM115 - `take` closes it
-        if self.file is not None:
-            self.width = self.parts[-1].shape[1:]
-            for part in self.parts:
-                self.file.write(part.data)
-            self.parts = []
-
-    def take(self, order: np.ndarray) -> np.ndarray:
-        """The rows in this order; what was gathered in a file stays in one."""
-        if self.file is None:
-            return np.concatenate(self.parts)[order]
-        with self.file, tempfile.TemporaryFile(prefix="mmfeat-") as ordered:  # maps outlive their files
-            self.file.flush()
-            found = np.memmap(self.file, np.float32, "r", shape=(self.count, *self.width))
-            out = np.memmap(ordered, np.float32, "w+", shape=(len(order), *self.width))
-        for first in range(0, len(order), 4096):
-            out[first : first + 4096] = found[order[first : first + 4096]]
-        return out
-
-
 def _encode_all(encoder: Encoder, x: Any) -> np.ndarray | None:
     """The features of all rows of an array; None where they become Locals, which are sampled from the source instead."""
-    rows = _Rows()
+    rows = GatheredRows()
     for _, out, _ in encode_source(encoder, ArraySource(x)):
         if isinstance(out, Locals):
             return None

@@ -14,7 +14,7 @@ ROWS = (
     "errors",
     "arrays files: errors arrays files",
     "host",
-    "mesh stream progress log: stream",
+    "mesh stream gathering progress log: stream",
     "optimise objectives augment networks lasso lasso_host lasso_kernels: lasso_kernels",
     "pool sparse_pool",
     "learner chain encoder settings registry checkpoint: learner chain settings registry",

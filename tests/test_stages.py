@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmfeat import stages
+from mmfeat import gathering
 from mmfeat.arrays import Images, Locals
 from mmfeat.chain import Chain
 from mmfeat.encoder import Encoder
@@ -184,7 +184,8 @@ def test_rows_that_become_locals_in_the_middle_of_a_chain_are_sampled() -> None:
 def test_a_large_sample_goes_through_files_that_leave_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     chain = Chain(Double(), Pca(6), Lsh(8), fit_rows=600)
     wanted = fit_chain(chain, ROWS, seed=2)
-    monkeypatch.setattr(stages, "_IN_MEMORY", 5_000)
+    monkeypatch.setattr(gathering, "_IN_MEMORY", 5_000)
+    monkeypatch.setattr(gathering, "_BLOCK", 2_000)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     opened = []
     real = tempfile.TemporaryFile
