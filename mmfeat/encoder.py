@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache, partial
 from itertools import groupby
@@ -148,7 +149,7 @@ class Encoder:
             x = put_batch(x, self.mesh)
         for where, stages, states in self.parts:
             if where == "join":
-                x = _joined(stages[0], [encoder(x) for encoder in states])
+                x = _joined(stages[0], _side_by_side(states, x))
             elif where == "host":
                 x = jax.tree.map(np.asarray, x)
                 for stage, state in zip(stages, states, strict=True):
@@ -156,6 +157,14 @@ class Encoder:
             else:
                 x = _run(stages, states, x)
         return x
+
+
+def _side_by_side(encoders: Sequence[Encoder], x: Any) -> list[Any]:
+    """What the branches of a Join give. For a single item each has a thread, where NumPy paths run: it keeps no two cores busy."""
+    if jax.tree.leaves(x)[0].shape[0] > 1 or not any(encoder.host for encoder in encoders):
+        return [encoder(x) for encoder in encoders]
+    with ThreadPoolExecutor(len(encoders)) as pool:
+        return list(pool.map(lambda encoder: encoder(x), encoders))
 
 
 @partial(jax.jit, static_argnums=0)
