@@ -1,4 +1,4 @@
-"""A picture query on an existing index: a fresh process each time, and in one that stays."""
+"""A query on an existing index: of a picture, in a fresh process each time and in one that stays; of an id, in a fresh one."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from measuring import Row, alone, limit, time_program
 from pictures import real_or_made
 
 _PICTURES = 400
+_CODES, _BITS = 1_000_000, 128
 
 
 def run(work: Path) -> Iterator[Row]:
@@ -29,3 +30,19 @@ def run(work: Path) -> Iterator[Row]:
     opened = mmfeat.open(index)
     warm = 1000 * alone(lambda: opened.search(query), 31)
     yield limit("picture query, warm", warm, 30, "ms", "decoding, encoding and search in one process")
+    yield _by_id(work / "codes.index")
+
+
+def _by_id(path: Path) -> Row:
+    """A query by id on codes that were given."""
+    import numpy as np
+
+    import mmfeat.indexes
+
+    codes = np.random.default_rng(0).integers(0, 256, (_CODES, _BITS // 8), np.uint8)
+    index = mmfeat.indexes.create(path, kind="binary-flat", dim=_BITS)
+    index.add([f"{number:08}.jpg" for number in range(_CODES)], codes)
+    command = [*program(), "search", str(path), "00000007.jpg", "--json"]
+    time_program(command, 1)  # the first open hashes the files
+    seconds = statistics.median(time_program(command, 7))
+    return limit("query by id, cold", seconds, 0.3, note=f"a fresh process, {_CODES:,} codes of {_BITS} bits")

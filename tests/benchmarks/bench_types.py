@@ -6,7 +6,6 @@ A million codes each, ten million with BENCH=full. BENCH_ROWS sets another numbe
 from __future__ import annotations
 
 import os
-import statistics
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,8 +13,7 @@ from typing import Any
 
 import numpy as np
 from bench_search import asked, bare_search, threads_of
-from bench_startup import program
-from measuring import Row, alone, limit, missing, side_by_side, speed, time_program
+from measuring import Row, alone, missing, side_by_side, speed
 
 _BITS, _DIM, _K, _QUERIES = 128, 64, 10, 1000
 _ROWS = int(os.environ.get("BENCH_ROWS") or (10_000_000 if os.environ.get("BENCH") == "full" else 1_000_000))
@@ -24,11 +22,10 @@ _FLOATS = ("float-flat", "float:IVF,Flat", "float:IVF,PQ16", "float:OPQ16,IVF,PQ
 
 
 def run(work: Path) -> Iterator[Row]:
-    """Filters first, then each type, then cold queries."""
+    """Filters first, then each type."""
     yield from _filtered(work / "filtered.index")
     for kind in (*_BINARY, *_FLOATS):
         yield from _type(work / kind.replace(":", "-").replace(",", "-"), kind)
-    yield from _cold(work / "cold.index")
 
 
 def _codes(kind: str, count: int, seed: int) -> np.ndarray:
@@ -114,13 +111,3 @@ def _type(path: Path, kind: str) -> Iterator[Row]:
     )  # fmt: skip
     note += "; rival: the FAISS index alone with the same parameters, without measuring again on exact codes"
     yield speed(f"{kind}, {_QUERIES:,} queries", timing, _QUERIES, 0.5, "queries/s", note)
-
-
-def _cold(path: Path) -> Iterator[Row]:
-    """A query by id in a fresh process on an index of 50 MB."""
-    count = min(_ROWS, 50_000_000 // (_BITS // 8 + 16))
-    _made(path, "binary-flat", _codes("binary", count, 0))
-    command = [*program(), "search", str(path), "00000007.jpg", "--json"]
-    time_program(command, 1)  # the first open hashes the files
-    seconds = statistics.median(time_program(command, 7))
-    yield limit("query by id, cold", seconds, 0.3, note=f"a fresh process, {count:,} codes of {_BITS} bits")
