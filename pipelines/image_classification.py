@@ -18,7 +18,7 @@ class ImageClassification:
     (`features="photo"`). Few or small pictures: contrast-normalised patches, PCA, VLAD (`features="patches"`). The chain is that
     of the features alone: `mmfeat classify fit` puts the classifier behind it, which the labels choose.
 
-    Cost: about 40 ms of one core a photograph, and a minute or two to learn; patches a fifteenth of that. Result:
+    Cost: about 30 ms of one core a photograph, and a minute or two to learn; patches a fifteenth of that. Result:
     docs/REPRODUCTIONS.md, `mmfeat reproduce caltech`. What it is worth on yours is what `mmfeat classify score` says.
     Command: mmfeat classify fit photos/train -o photos.model
 
