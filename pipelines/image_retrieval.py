@@ -18,9 +18,10 @@ class ImageRetrieval:
     components, partly whitened, are drawn towards those of like photographs (a short walk over an anchor graph); then they
     become bits by PCA and a learned rotation (ITQ).
 
-    Cost: about 30 ms of one core a photograph, and a minute or two to learn (the programs are compiled for each shape of picture,
-    once): half an hour for 100,000 on two cores. A code has 16 bytes. Result: docs/REPRODUCTIONS.md, `mmfeat reproduce retrieval-caltech`; more than twice the mAP of
-    `patch-codes` and `pixel-codes`. What it is worth on yours is what the self-check says.
+    Cost: about 30 ms of one core a photograph, and a minute or two to learn (the programs are compiled for each shape of
+    picture, once): half an hour for 100,000 on two cores. A code has 16 bytes. Result: docs/REPRODUCTIONS.md, `mmfeat
+    reproduce retrieval-caltech`; more than twice the mAP of `patch-codes` and `pixel-codes`. What it is worth on yours is
+    what the self-check says.
     Command: mmfeat index build photos/ -o photos.index --recipe image-retrieval
 
     max_side: px. step, components, gaussians, codewords, colour: of `photo_features`; fewer where there are few pictures.

@@ -25,13 +25,13 @@ class CodingMnist:
 
     Whole digits, of length 1: sparse coding (published: 2.10 %), local coordinate coding (1.90; Yu, Zhang & Gong 2009) and its
     extension by tangents (1.64; Yu & Zhang 2010), both on 100 principal components and with more anchors than the 4,096 of the
-    papers: on digits held out 8,192 made 2.04 % and 16,384 made 1.72 %. Tangents help where anchors are few (4,096: from 2.35 % to
-    1.88 %) and hardly beyond, whether 16 or 256 rows around an anchor span them, 4 or 64. One layer of codes of
-    patches, pooled over a grid (0.98): patches around every pixel normalised for contrast, whitened, coded, summed over the cells of a grid, square roots taken. The
-    atoms are those of sparse coding; soft thresholds, its first step, stand for the codes themselves, which cost more and were no
-    better on digits held out. Everything learns from the 60,000 training digits; no digit is turned, shifted or bent. Settings, and
-    the C of every row, were chosen on training digits held out; the test digits were asked once. `only` names the rows that are
-    wanted; all, if none.
+    papers: on digits held out 8,192 made 2.04 % and 16,384 made 1.72 %. Tangents help where anchors are few (4,096: from 2.35 %
+    to 1.88 %) and hardly beyond, whether 16 or 256 rows around an anchor span them, 4 or 64. One layer of codes of patches,
+    pooled over a grid (0.98): patches around every pixel normalised for contrast, whitened, coded, summed over the cells of a
+    grid, square roots taken. The atoms are those of sparse coding; soft thresholds, its first step, stand for the codes
+    themselves, which cost more and were no better on digits held out. Everything learns from the 60,000 training digits; no
+    digit is turned, shifted or bent. Settings, and the C of every row, were chosen on training digits held out; the test digits
+    were asked once. `only` names the rows that are wanted; all, if none.
 
     Cost: not measured in one run on a quiet machine; half an hour is an estimate.
     Command: mmfeat reproduce coding-mnist
