@@ -12,6 +12,7 @@ import pytest
 import mmfeat
 
 HOME = Path(mmfeat.__file__).parent.parent
+AT_A_TERMINAL = "signal.signal(signal.SIGINT, signal.default_int_handler)"  # whoever started the tests may ignore Ctrl-C
 # does something when a module is about to be imported, such as pressing Ctrl-C
 STARTS = """
 import os, runpy, signal, sys, time
@@ -31,7 +32,7 @@ PROGRAMS = {
 }
 
 
-def ended(module: str, program: str, before: str = "") -> tuple[int, str, str]:
+def ended(module: str, program: str, before: str = AT_A_TERMINAL) -> tuple[int, str, str]:
     code = STARTS.format(module=module, act=PRESS, program=PROGRAMS[program], before=before)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=HOME)
     return done.returncode, done.stdout, done.stderr
@@ -55,7 +56,7 @@ def test_who_wants_it_ignored_has_it_ignored_while_it_starts() -> None:
 
 def test_from_outside_too() -> None:
     waits = "print('now', flush=True); time.sleep(60)"  # an import that takes long
-    program = STARTS.format(module="typer", act=waits, program=PROGRAMS["script"], before="")
+    program = STARTS.format(module="typer", act=waits, program=PROGRAMS["script"], before=AT_A_TERMINAL)
     with subprocess.Popen(
         [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=HOME
     ) as running:
