@@ -12,7 +12,9 @@ import pytest
 import mmfeat
 
 HOME = Path(mmfeat.__file__).parent.parent
-AT_A_TERMINAL = "signal.signal(signal.SIGINT, signal.default_int_handler)"  # whoever started the tests may ignore Ctrl-C
+AT_A_TERMINAL = (
+    "signal.signal(signal.SIGINT, signal.default_int_handler)"  # whoever started the tests may ignore Ctrl-C
+)
 # does something when a module is about to be imported, such as pressing Ctrl-C
 STARTS = """
 import os, runpy, signal, sys, time
