@@ -16,7 +16,7 @@ from typing import Any
 
 __all__ = ["keep_memory", "one_blas_thread", "program_cache"]
 
-_MAP_FROM, _KEEP = 2**30, 2**29  # bytes
+_MAP_FROM, _KEEP = 2**26, 2**29  # bytes
 
 
 @cache

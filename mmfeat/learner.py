@@ -49,6 +49,7 @@ State = Any
 Metrics = Mapping[str, Array]
 After = Callable[["Run", Metrics], None]
 
+_LARGE = 2**26  # bytes of a batch of which only one is at work at a time
 _ROWS_A_DISPATCH = 1024  # what several steps in one program take together at the most
 _INIT, _FINISH = 2**32 - 1, 2**32 - 2  # folds of the key that no step uses
 
@@ -266,8 +267,8 @@ def train(
             else:
                 state, metrics = _step(learner, mesh, run.key, run.state, np.uint32(run.step), x, weight)
             run = run._replace(step=run.step + count, state=state)
-            # several processes hang when many steps are dispatched without waiting
-            if not host and (k > 1 or run.step % 8 == 0):
+            # several processes hang when many steps are dispatched without waiting, and large batches fill the memory
+            if not host and (k > 1 or run.step % 8 == 0 or _is_large(x)):
                 jax.block_until_ready(state)
             if after:
                 after(run, metrics)
@@ -278,6 +279,10 @@ def train(
         if after:
             after(run, {})
     return run
+
+
+def _is_large(x: Any) -> bool:
+    return sum(leaf.nbytes for leaf in jax.tree.leaves(x)) > _LARGE
 
 
 def _feed(
