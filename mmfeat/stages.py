@@ -45,8 +45,9 @@ class Fitted:
 def encode_sizes(source: Source, mesh: Mesh, small: bool = False) -> Mapping[int, int] | int:
     """The one padded shape per group at which everything is encoded: rows per batch.
 
-    Vectors: 4,096 rows. Pictures: as many as make about a million pixels, between 8 and 256; Locals in memory likewise, by
-    their values. `small` gives the second shape, for single queries. Each is rounded up to the devices along "data".
+    Vectors: 4,096 rows, or 64 MB of them. Pictures: as many as make about a million pixels, between 8 and 256; Locals in
+    memory likewise, by their values. `small` gives the second shape, for single queries. Each is rounded up to the devices
+    along "data".
     """
     devices = mesh.shape["data"]
     if small:
@@ -60,7 +61,9 @@ def encode_sizes(source: Source, mesh: Mesh, small: bool = False) -> Mapping[int
     if isinstance(x, Images | Locals):
         shapes = [x[0].shape[1:3]]
     if shapes is None:
-        return -(-4096 // devices) * devices
+        width = int(np.prod(x.shape[1:])) if hasattr(x, "shape") else 1
+        rows = min(4096, 2 ** int(np.log2(max(2**24 / max(width, 1), 1))))  # 64 MB of very wide ones
+        return -(-rows // devices) * devices
     sizes = {}
     for group, (height, width) in enumerate(shapes):
         rows = 2 ** int(np.log2(max(2**20 / (height * width), 1)))
