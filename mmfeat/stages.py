@@ -61,7 +61,7 @@ def encode_sizes(source: Source, mesh: Mesh, small: bool = False) -> Mapping[int
     if isinstance(x, Images | Locals):
         shapes = [x[0].shape[1:3]]
     if shapes is None:
-        width = int(np.prod(x.shape[1:])) if hasattr(x, "shape") else 1
+        width = int(np.prod(np.shape(x)[1:])) if isinstance(x, np.ndarray | jax.Array) else 1
         rows = min(4096, 2 ** int(np.log2(max(2**24 / max(width, 1), 1))))  # 64 MB of very wide ones
         return -(-rows // devices) * devices
     sizes = {}
