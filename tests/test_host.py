@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
@@ -43,8 +45,15 @@ def test_programs_are_kept_in_the_users_cache_unless_told_otherwise(
     assert program_cache() == {}
 
 
-def test_memory_is_kept_where_the_c_library_can_be_asked() -> None:
-    keep_memory()  # glibc, musl, macOS, Windows: never an error
+def test_memory_is_kept_where_the_c_library_can_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    glibc = SimpleNamespace(mallopt=lambda number, value: asked.append((number, value)))
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: glibc)
+    keep_memory()
+    assert asked == [(-3, 2**26), (-1, 2**29)]  # M_MMAP_THRESHOLD and M_TRIM_THRESHOLD of malloc.h
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: SimpleNamespace())  # musl, macOS
+    keep_memory()
+    assert len(asked) == 2
 
 
 def test_every_command_keeps_its_programs(tmp_path: Path) -> None:

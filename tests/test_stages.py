@@ -76,6 +76,12 @@ def test_when_nothing_can_be_read_that_is_said() -> None:
             fit_chain(chain, Nothing(ROWS))
 
 
+def test_very_wide_rows_are_encoded_64_mb_at_a_time() -> None:
+    mesh = make_mesh(1, devices=jax.devices()[:1])
+    rows = {width: encode_sizes(ArraySource(np.zeros((2, width), np.float32)), mesh) for width in (64, 4096, 93_184)}
+    assert rows == {64: 4096, 4096: 4096, 93_184: 128}  # 128 rows of 93,184 numbers: 48 MB, 256 would be 95
+
+
 def test_pictures_with_labels_are_encoded_a_few_at_a_time() -> None:
     images = Images(np.zeros((3, 256, 256, 3), np.uint8), np.full((3, 2), 256, np.int32))
     mesh = make_mesh(1, devices=jax.devices()[:1])
