@@ -29,7 +29,7 @@ class ImageClassification:
 
     features: str = "auto"
     max_side: int = 300
-    step: int = 5
+    step: int | None = None
     components: int = 64
     gaussians: int = 64
     codewords: int = 1024
@@ -56,11 +56,12 @@ class ImageClassification:
         """Photo features, or patches → PCA-whitening → VLAD."""
         from mmfeat.chain import Chain
         from mmfeat.pipelines.patch_codes import PatchCodes
-        from mmfeat.pipelines.photo_features import fitting_sizes, photo_features
+        from mmfeat.pipelines.photo_features import fitting_sizes, grid_of, photo_features
 
         if not self._photo(items):
             patches = PatchCodes(components=min(self.components, 48), codewords=min(self.codewords, 64)).chain(items)
             return Chain(*patches.stages[:3], fit_rows=self.fit_rows)
-        gaussians, codewords = fitting_sizes(items, self.max_side, self.step, self.gaussians, self.codewords)
-        features = photo_features(self.step, self.components, gaussians, codewords, self.colour)
+        grid = grid_of(items, self.max_side, self.step)
+        gaussians, codewords = fitting_sizes(items, self.max_side, grid, self.gaussians, self.codewords)
+        features = photo_features(grid, self.components, gaussians, codewords, self.colour)
         return Chain(features, fit_rows=self.fit_rows)

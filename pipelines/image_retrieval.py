@@ -30,7 +30,7 @@ class ImageRetrieval:
 
     bits: int = 128
     max_side: int = MAX_SIDE
-    step: int = 5
+    step: int | None = None
     components: int = 64
     gaussians: int = 64
     codewords: int = 1024
@@ -55,11 +55,12 @@ class ImageRetrieval:
         from mmfeat.learners.itq import itq_hash
         from mmfeat.learners.kmeans import KMeans
         from mmfeat.learners.wide_pca import WidePca
-        from mmfeat.pipelines.photo_features import count_pictures, fitting_sizes, photo_features
+        from mmfeat.pipelines.photo_features import count_pictures, fitting_sizes, grid_of, photo_features
         from mmfeat.pool import Normalise
 
-        gaussians, codewords = fitting_sizes(items, self.max_side, self.step, self.gaussians, self.codewords)
-        features = photo_features(self.step, self.components, gaussians, codewords, self.colour)
+        grid = grid_of(items, self.max_side, self.step)
+        gaussians, codewords = fitting_sizes(items, self.max_side, grid, self.gaussians, self.codewords)
+        features = photo_features(grid, self.components, gaussians, codewords, self.colour)
         anchors = max(1, min(self.anchors, count_pictures(items) // 2))
         walk = AnchorGraph(KMeans(anchors), neighbours=min(5, anchors), steps=self.steps, keep=self.keep)
         return Chain(

@@ -4,35 +4,49 @@
                 └─ every third → LLC → maxima over a pyramid of 21 regions      which of 1,024 words are where
     colours of patches → PCA → Fisher vector                                    the same for colours
 
-Each branch is a row of length 1. The settings were chosen on a part of the training photographs of a Caltech-101 subset;
-`mmfeat reproduce caltech` and `retrieval-caltech` measure every part by itself.
+Each branch is a row of length 1. Small pictures have smaller cells at more places (`grid_of`), and no room for a layout of words.
+The settings were chosen on parts of the training photographs of Caltech-101 and CIFAR-10 subsets; `mmfeat reproduce caltech`,
+`retrieval-caltech` and `hashing-photos` measure them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from mmfeat.arrays import count_rows
 
-__all__ = ["MAX_SIDE", "count_pictures", "fitting_sizes", "photo_features", "suits"]
+__all__ = ["LARGE", "MAX_SIDE", "Grid", "count_pictures", "fitting_sizes", "grid_of", "photo_features", "suits"]
 
 MAX_SIDE = 300  # px
-FEW, SMALL = 50, 96  # fewer pictures, or smaller ones (px, the larger side), are better served by patches
-_SIZES = (4, 6, 8, 10)  # px, of SIFT's cells
+FEW, SMALLEST = 50, 24  # fewer pictures, or smaller ones (px, the larger side), are better served by patches
 _PYRAMID = ((1, 1), (2, 2), (4, 4))
 _QUARTERS = ((1, 1), (2, 2))
 
 
+class Grid(NamedTuple):
+    """Where patches are. sizes, colours: sides of the cells in px, of shapes and of colours. step: px between patches."""
+
+    sizes: tuple[int, ...]
+    colours: tuple[int, ...]
+    step: int
+
+
+LARGE = Grid((4, 6, 8, 10), (4, 8), 5)
+_MIDDLE = Grid((4, 6, 8), (3, 6), 3)
+_SMALL = Grid((3, 4, 6), (2, 4), 2)
+_GRIDS = ((96, LARGE), (48, _MIDDLE), (0, _SMALL))  # from so many px of the larger side on
+
+
 def photo_features(
-    step: int = 5, components: int = 64, gaussians: int = 64, codewords: int = 1024, colour: float = 0.4
+    grid: Grid = LARGE, components: int = 64, gaussians: int = 64, codewords: int = 1024, colour: float = 0.4
 ) -> Any:
     """A `Join` that makes one row of a photograph of at most `MAX_SIDE` px.
 
-    step: pixels between descriptors. components: of SIFT, by PCA. gaussians: of each mixture. codewords: of LLC.
-    colour: the weight of the branch of colours; 0 leaves it out.
+    components: of SIFT, by PCA. gaussians: of each mixture. codewords: of LLC; 0 leaves it out. colour: the weight of the branch
+    of colours; 0 leaves it out.
     """
     from mmfeat.chain import Chain, Join
     from mmfeat.descriptors.colour import LocalColour
@@ -44,16 +58,16 @@ def photo_features(
     from mmfeat.learners.whitening import Pca
     from mmfeat.pool import Normalise, Pool, Thin
 
-    shapes = Chain(
-        DenseSift(sizes=_SIZES, step=step, root=True),
-        Join(
-            Chain(Pca(components), Fisher(Mixture(gaussians), regions=_QUARTERS)),
-            Chain(Thin(3), Llc(KMeans(codewords)), Pool(_PYRAMID, "max"), Normalise(power=0.5)),
-        ),
-    )
+    def fisher(dims: int) -> list[Any]:
+        return [Pca(dims), Fisher(Mixture(gaussians), regions=_QUARTERS)]
+
+    sift = DenseSift(sizes=grid.sizes, step=grid.step, root=True)
+    words = [Thin(3), Llc(KMeans(codewords)), Pool(_PYRAMID, "max"), Normalise(power=0.5)]
+    coded = [Join(Chain(*fisher(components)), Chain(*words))] if codewords else fisher(components)
+    shapes = Chain(sift, *coded)
     if not colour:
         return shapes
-    colours = Chain(LocalColour(sizes=(4, 8), step=step), Pca(48), Fisher(Mixture(gaussians), regions=_QUARTERS))
+    colours = Chain(LocalColour(sizes=grid.colours, step=grid.step), *fisher(48))
     return Join(shapes, colours, weights=(1.0, colour))
 
 
@@ -62,23 +76,36 @@ def suits(items: Any) -> bool:
     if items is None:
         return True
     sizes = _sizes(items)
-    return len(sizes) >= FEW and (not sizes.size or float(np.median(sizes.max(axis=1))) >= SMALL)
+    return len(sizes) >= FEW and _larger_side(sizes, MAX_SIDE) >= SMALLEST
 
 
-def fitting_sizes(items: Any, max_side: int, step: int, gaussians: int, codewords: int) -> tuple[int, int]:
-    """Gaussians and codewords, fewer where there are too few descriptors to learn as many from."""
+def grid_of(items: Any, max_side: int, step: int | None = None) -> Grid:
+    """The grid for pictures of this size, by the median of their larger sides. step: instead of the usual one."""
+    side = max_side if items is None else _larger_side(_sizes(items), max_side)
+    grid = next(grid for least, grid in _GRIDS if side >= least)
+    return grid if step is None else grid._replace(step=step)
+
+
+def fitting_sizes(items: Any, max_side: int, grid: Grid, gaussians: int, codewords: int) -> tuple[int, int]:
+    """Gaussians and codewords, fewer where there are too few descriptors to learn as many from; on small pictures no codewords."""
     if items is None:
         return gaussians, codewords
     sizes = _sizes(items).astype(np.float64)
     sizes = sizes * np.minimum(1, max_side / np.maximum(sizes.max(axis=1, keepdims=True, initial=1), 1))
-    places = sum((np.maximum((sizes - 4 * cell) // step + 1, 0).prod(axis=1).sum() for cell in _SIZES), start=0.0)
-    most = int(places) // 100
-    return max(1, min(gaussians, most // 4)), max(5, min(codewords, most))
+    steps = (np.maximum((sizes - 4 * cell) // grid.step + 1, 0) for cell in grid.sizes)
+    most = int(sum((each.prod(axis=1).sum() for each in steps), start=0.0)) // 100
+    words = min(codewords, max(5, most)) if grid.sizes != _SMALL.sizes else 0
+    return max(1, min(gaussians, most // 4)), words
 
 
 def count_pictures(items: Any) -> int:
     """How many pictures there are; many where that is not known."""
     return 2**31 if items is None else len(_sizes(items))
+
+
+def _larger_side(sizes: np.ndarray, max_side: int) -> float:
+    """The median of the larger sides in px, once they are at most max_side; that where there are no pictures."""
+    return min(float(np.median(sizes.max(axis=1))), max_side) if sizes.size else max_side
 
 
 def _sizes(items: Any) -> np.ndarray:

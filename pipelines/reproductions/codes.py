@@ -30,7 +30,20 @@ if TYPE_CHECKING:
     from mmfeat.media.decode import Decode
     from mmfeat.stages import Report
 
-__all__ = ["Columns", "Task", "as_images", "encode", "findings", "measure", "photographs", "shallow"]
+__all__ = [
+    "Columns",
+    "Task",
+    "Times",
+    "as_images",
+    "beside",
+    "encode",
+    "findings",
+    "learn",
+    "measure",
+    "measure_rows",
+    "photographs",
+    "shallow",
+]
 
 Coder = Callable[[int], Chain]  # bits -> stages that end in that many bits
 
@@ -63,6 +76,17 @@ class Columns:
         return x[:, : self.count]
 
 
+@dataclass(frozen=True)
+class Times:
+    """Rows times a number."""
+
+    factor: float
+
+    def __call__(self, x: Any) -> Any:
+        """Rows (n, d) to (n, d)."""
+        return x * self.factor
+
+
 def as_images(pixels: np.ndarray) -> Images:
     """Pictures of one size (n, h, w, c) uint8."""
     return Images(pixels, np.tile(np.array(pixels.shape[1:3], np.int32), (len(pixels), 1)))
@@ -87,6 +111,20 @@ def encode(fitted: Any, data: Any) -> np.ndarray:
     return np.empty((0, 0), np.float32) if out is None else out
 
 
+def learn(task: Task, stages: Sequence[Any], report: Report, spent: float = 0.0) -> tuple[Task, float]:
+    """The task with rows (n, d) in place of its pictures, by stages that learn from its training part; and the seconds it took."""
+    began = time.perf_counter()
+    fitted = fit_chain(Chain(*stages), task.train, seed=task.seed, report=report)
+    train, queries = encode(fitted, task.train), encode(fitted, task.queries)
+    return replace(task, train=train, queries=queries), spent + time.perf_counter() - began
+
+
+def beside(one: Task, other: Task) -> Task:
+    """Rows (n, d) and rows (n, e) of the same pictures as rows (n, d + e)."""
+    train, queries = ((one.train, other.train), (one.queries, other.queries))
+    return replace(one, train=np.concatenate(train, axis=1), queries=np.concatenate(queries, axis=1))
+
+
 def measure(
     task: Task,
     name: str,
@@ -106,19 +144,34 @@ def measure(
     quantisation of them (FAISS) to as many bits, which keeps distances but is no binary code. further: by name, stages that go
     on from these features and are measured likewise. spent: seconds that went into `task` already.
     """
-    began = time.perf_counter()
-    fitted = fit_chain(Chain(*stages), task.train, seed=task.seed, report=report)
-    train, queries = encode(fitted, task.train), encode(fitted, task.queries)
-    learning = spent + time.perf_counter() - began
+    rows, spent = learn(task, stages, report, spent)
+    yield from measure_rows(rows, name, coders, bits, report, floats=floats, product=product, spent=spent)
+    for longer, more in further.items():
+        yield from measure(rows, longer, more, coders, bits, report, floats=floats, spent=spent)
+
+
+def measure_rows(
+    task: Task,
+    name: str,
+    coders: Mapping[str, Coder],
+    bits: Sequence[int],
+    report: Report,
+    *,
+    floats: bool = False,
+    product: bool = False,
+    spent: float = 0.0,
+) -> Iterator[Finding]:
+    """As `measure`, of a task that holds features (n, d) already."""
+    train, queries = task.train, task.queries
     if floats:
         scores = measure_vectors(queries, train, task.relevant, ks=task.protocol.ks, report=report)
-        yield from findings(task, f"{name}, {train.shape[1]} floats", scores, learning)
+        yield from findings(task, f"{name}, {train.shape[1]} floats", scores, spent)
     for label, coder in coders.items():
         for count in bits:
             began = time.perf_counter()
             code = fit_chain(coder(count), train, seed=task.seed, report=report)
             asked, held = (pack_bits(encode(code, part)) for part in (queries, train))
-            seconds = learning + time.perf_counter() - began
+            seconds = spent + time.perf_counter() - began
             scores = measure_codes(asked, held, task.relevant, bits=count, ks=task.protocol.ks, report=report)
             yield from findings(task, f"{name} + {label}, {count} bits", scores, seconds)
     for count in bits if product else ():
@@ -126,12 +179,9 @@ def measure(
         reduced = fit_chain(Chain(Pca(min(count // 2, *train.shape))), train, seed=task.seed, report=report)
         asked, held = (encode(reduced, part) for part in (queries, train))
         decoded = opq_decoded(held, held, count)
-        seconds = learning + time.perf_counter() - began
+        seconds = spent + time.perf_counter() - began
         scores = measure_vectors(asked, decoded, task.relevant, ks=task.protocol.ks, report=report)
         yield from findings(task, f"{name} + OPQ, {count} bits", scores, seconds)
-    after = replace(task, train=train, queries=queries)
-    for longer, more in further.items():
-        yield from measure(after, longer, more, coders, bits, report, floats=floats, spent=learning)
 
 
 def findings(task: Task, row: str, scores: RetrievalScores, seconds: float) -> Iterator[Finding]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,17 +36,11 @@ class RetrievalCaltech:
     def measure(self, data: Path, seed: int, report: Report) -> Iterator[Finding]:
         """Small descriptors first, then the branches, then all of them."""
         from mmfeat.learners.itq import itq_hash
-        from mmfeat.media.decode import Decode
-        from mmfeat.media.source import ArrayImages
-        from mmfeat.pipelines.datasets import caltech101
-        from mmfeat.pipelines.photo_features import MAX_SIDE
-        from mmfeat.pipelines.reproductions.codes import measure, photographs
-        from mmfeat.pipelines.reproductions.hashing_photos import caltech_task
+        from mmfeat.pipelines.reproductions.codes import measure
+        from mmfeat.pipelines.reproductions.hashing_photos import caltech_task, photographs_task
 
-        held, rule = caltech101(data), Decode(max_side=MAX_SIDE)
-        small, _ = caltech_task(data, seed)  # of 128 px: what pixels and patches learn from
-        train, asked = (ArrayImages(photographs(part, rule)[0], rule) for part in (held.train, held.test))
-        large = replace(small, train=train, queries=asked)
+        small = caltech_task(data, seed)  # of 128 px: what pixels and patches learn from
+        large = photographs_task(data, small)
         itq = {"ITQ": itq_hash}
         for name, (side, stages) in _vectors(self.dims).items():
             if not self.only or name in self.only:
