@@ -62,9 +62,11 @@ def photo_features(
         return [Pca(dims), Fisher(Mixture(gaussians), regions=_QUARTERS)]
 
     sift = DenseSift(sizes=grid.sizes, step=grid.step, root=True)
-    words = [Thin(3), Llc(KMeans(codewords)), Pool(_PYRAMID, "max"), Normalise(power=0.5)]
-    coded = [Join(Chain(*fisher(components)), Chain(*words))] if codewords else fisher(components)
-    shapes = Chain(sift, *coded)
+    if codewords:
+        words = Chain(Thin(3), Llc(KMeans(codewords)), Pool(_PYRAMID, "max"), Normalise(power=0.5))
+        shapes = Chain(sift, Join(Chain(*fisher(components)), words))
+    else:
+        shapes = Chain(sift, *fisher(components))
     if not colour:
         return shapes
     colours = Chain(LocalColour(sizes=grid.colours, step=grid.step), *fisher(48))

@@ -119,9 +119,9 @@ def learn(task: Task, stages: Sequence[Any], report: Report, spent: float = 0.0)
     return replace(task, train=train, queries=queries), spent + time.perf_counter() - began
 
 
-def beside(one: Task, other: Task) -> Task:
-    """Rows (n, d) and rows (n, e) of the same pictures as rows (n, d + e)."""
-    train, queries = ((one.train, other.train), (one.queries, other.queries))
+def beside(one: Task, other: Task, weight: float = 1.0) -> Task:
+    """Rows (n, d), times the weight, and rows (n, e) of the same pictures as rows (n, d + e)."""
+    train, queries = (weight * one.train, other.train), (weight * one.queries, other.queries)
     return replace(one, train=np.concatenate(train, axis=1), queries=np.concatenate(queries, axis=1))
 
 

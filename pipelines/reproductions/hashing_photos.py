@@ -84,7 +84,7 @@ class HashingPhotos:
         what = f"{name} contrastive net"
         yield from measure_rows(net, what, itq, self.bits, report, floats=True, spent=learning)
         yield from measure(net, f"{what}, graph", [walk], itq, self.bits, report, spent=learning)
-        both, what = beside(photo, net), f"{name} photo features, contrastive net"
+        both, what = beside(photo, net, 2.0), f"{name} photo features, contrastive net"
         yield from measure_rows(both, what, itq, self.bits, report, spent=spent + learning)
         yield from measure(both, f"{what}, graph", [walk], itq, self.bits, report, spent=spent + learning)
 
