@@ -37,8 +37,8 @@ Recipe = Annotated[
         "--recipe",
         help="What to learn; see `mmfeat recipes`. auto tries several on a sample and takes the one that finds "
         "changed pictures again best. "
-        "Unless told: image-retrieval for photographs, patch-codes for fewer than 50 pictures or small ones, "
-        "contrastive-codes for 2,000 or more of up to 64 px; vectors are kept as they are.",
+        "Unless told: image-retrieval for 50 or more pictures of 24 px or more, contrastive-codes for 2,000 or more "
+        "smaller ones, patch-codes for others; vectors are kept as they are.",
     ),
 ]
 Type = Annotated[

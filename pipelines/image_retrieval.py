@@ -1,4 +1,4 @@
-"""The default recipe for photographs: Fisher vectors, LLC and colours, smoothed over the collection's own graph, as ITQ codes."""
+"""The default recipe for pictures: Fisher vectors, LLC and colours, smoothed over the collection's own graph, as ITQ codes."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ __all__ = ["ImageRetrieval"]
 
 @dataclass(frozen=True)
 class ImageRetrieval:
-    """Binary codes for photographs, learned from the photographs themselves.
+    """Binary codes for pictures from 24 px to photographs, learned from the pictures themselves.
 
-    Dense SIFT becomes a Fisher vector and a pyramid of LLC codes, colours of patches another Fisher vector. Their principal
-    components, partly whitened, are drawn towards those of like photographs (a short walk over an anchor graph); then they
-    become bits by PCA and a learned rotation (ITQ).
+    Dense SIFT becomes a Fisher vector and a pyramid of LLC codes, colours of patches another Fisher vector; small pictures (up to
+    95 px) have smaller patches and no LLC codes. Their principal components, partly whitened, are drawn towards those of like
+    pictures (a short walk over an anchor graph); then they become bits by PCA and a learned rotation (ITQ).
 
     Cost: about 30 ms of one core a photograph, and a minute or two to learn (the programs are compiled for each shape of
     picture, once): half an hour for 100,000 on two cores. A code has 16 bytes. Result: docs/REPRODUCTIONS.md, `mmfeat
@@ -24,7 +24,8 @@ class ImageRetrieval:
     what the self-check says.
     Command: mmfeat index build photos/ -o photos.index --recipe image-retrieval
 
-    max_side: px. step, components, gaussians, codewords, colour: of `photo_features`; fewer where there are few pictures.
+    max_side: px. step: px between patches; None goes by the size of the pictures. components, gaussians, codewords, colour: of
+        `photo_features`; fewer where there are few pictures.
     kept: components of all that. anchors, steps, keep: of the walk; steps=0 leaves it out. whiten: from 0 to 1.
     """
 

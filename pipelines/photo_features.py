@@ -20,7 +20,7 @@ from mmfeat.arrays import count_rows
 
 __all__ = ["LARGE", "MAX_SIDE", "Grid", "count_pictures", "fitting_sizes", "grid_of", "photo_features", "suits"]
 
-MAX_SIDE = 300  # px
+MAX_SIDE = 200  # px; of photographs of objects, 300 px found less and cost more
 FEW, SMALLEST = 50, 24  # fewer pictures, or smaller ones (px, the larger side), are better served by patches
 _PYRAMID = ((1, 1), (2, 2), (4, 4))
 _QUARTERS = ((1, 1), (2, 2))
@@ -34,10 +34,10 @@ class Grid(NamedTuple):
     step: int
 
 
-LARGE = Grid((4, 6, 8, 10), (4, 8), 5)
+LARGE = Grid((4, 6, 8, 10), (4, 8), 4)
 _MIDDLE = Grid((4, 6, 8), (3, 6), 3)
 _SMALL = Grid((3, 4, 6), (2, 4), 2)
-_GRIDS = ((96, LARGE), (48, _MIDDLE), (0, _SMALL))  # from so many px of the larger side on
+_GRIDS = ((160, LARGE), (96, _MIDDLE), (0, _SMALL))  # from so many px of the larger side on
 
 
 def photo_features(

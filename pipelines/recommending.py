@@ -1,7 +1,7 @@
 """Which recipe suits these pictures: each learns from a sample and is checked without labels, and the best is taken.
 
 Recipes are tried with the settings that go with the pictures: small ones (at most `SMALL` px) at their own size, grey ones
-in grey. Contrastive nets are tried on small pictures alone: on photographs they take long, and patches do better.
+in grey. Contrastive nets are tried on small pictures alone: on photographs they take long, and local features do better.
 
 What is measured is whether a changed picture finds its original, not whether its neighbours are of its kind. Codes that draw
 pictures of a kind together do badly by it: of MNIST's digits contrastive-codes finds 15 % again and pixel-codes 88 %, while by
@@ -79,7 +79,7 @@ def candidates(items: Items, rows: np.ndarray) -> list[Candidate]:
     shape |= {"color": "grey"} if grey else {}
     found = [Candidate("pixel-codes", shape), Candidate("patch-codes", {})]
     if suits(items):
-        found.append(Candidate("image-retrieval", {}))
+        found.append(_photo(grey))
     found.append(Candidate("deep-codes", shape))
     if small:
         found.append(Candidate("contrastive-codes", {**shape, "augment": "digits" if grey else "photo"}))
@@ -169,19 +169,26 @@ def describe_trials(trials: Sequence[Trial]) -> list[str]:
 
 
 def usual_recipe(items: Items, seed: int = 0, report: Report | None = None) -> Candidate:
-    """What is learned unless told: of photographs `image-retrieval`, of `MANY` small pictures a contrastive net, of others patches.
+    """What is learned unless told: `image-retrieval`, without colours where there are none; of `MANY` pictures too small for it a
+    contrastive net, of few pictures and others that are too small patches.
 
     Each is what did best by labels on such pictures (docs/which-learner.md). report: a `Progress` is told which.
     """
     rows = np.sort(np.random.default_rng(seed).permutation(items.images)[:1000])
-    if len(items.images) >= MANY and np.median(_larger_sides(items, rows)) <= SMALL:
+    many = len(items.images) >= MANY and np.median(_larger_sides(items, rows)) <= SMALL
+    if suits(items):
+        chosen = _photo(_all_grey(items, rows[:_LOOKED_AT]))
+    elif many:
         *_, chosen = candidates(items, rows)  # of grey pictures: changes of shape alone, nothing mirrored
-        what = "small pictures"
     else:
-        chosen = Candidate("image-retrieval" if suits(items) else "patch-codes", {})
-        what = "pictures"
+        chosen = Candidate("patch-codes", {})
+    what = "small pictures" if many else "pictures"
     tell(report, [f"{len(items.images):,} {what}: {chosen} is learned; name another with --recipe"])
     return chosen
+
+
+def _photo(grey: bool) -> Candidate:
+    return Candidate("image-retrieval", {"colour": 0.0} if grey else {})
 
 
 def choose_recipe(items: Items, count: int = 1000, seed: int = 0, report: Report | None = None) -> Candidate:

@@ -72,16 +72,21 @@ def test_colours_and_large_pictures(tmp_path: Path) -> None:
     assert found(walk(tmp_path / "grey"))["pixel-codes"] == {"color": "grey"}
 
 
-def test_many_small_pictures_get_a_net_and_all_others_patches(tmp_path: Path) -> None:
+def test_many_tiny_pictures_get_a_net_and_few_patches(tmp_path: Path) -> None:
     assert usual_recipe(digits(tmp_path, 1999, 6)) == Candidate("patch-codes", {})
-    many = digits(tmp_path, 2000, 6)
     told: list[str] = []
-    assert usual_recipe(many, report=Told(told)) == Candidate(
+    assert usual_recipe(digits(tmp_path, 2000, 6), report=Told(told)) == Candidate(
         "contrastive-codes", {"side": 10, "color": "grey", "augment": "digits"}
     )
     assert "contrastive-codes" in told[0]
     assert usual_recipe(digits(tmp_path, 2000, 6, 3)).settings == {"side": 10, "augment": "photo"}
-    assert usual_recipe(digits(tmp_path, 2000, 61)) == Candidate("patch-codes", {})  # 65 px wide
+    assert usual_recipe(digits(tmp_path, 49, 61)) == Candidate("patch-codes", {})
+
+
+def test_all_others_get_photo_features_and_grey_ones_no_colours(tmp_path: Path) -> None:
+    assert usual_recipe(digits(tmp_path, 2000, 26, 3)) == Candidate("image-retrieval", {})
+    for count, side in ((2000, 26), (50, 20), (2000, 61)):
+        assert usual_recipe(digits(tmp_path, count, side)) == Candidate("image-retrieval", {"colour": 0.0})
 
 
 def test_a_build_without_a_recipe_learns_the_usual_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,5 +138,5 @@ def test_without_pictures_there_is_nothing_to_choose(tmp_path: Path) -> None:
 def test_real_digits(data_folder: Path) -> None:
     items = walk(data_folder / "mnist" / "t10k-images-idx3-ubyte.gz")
     tried = candidates(items, items.images[:100])
-    assert [one.settings.get("side", 28) for one in tried] == [28] * 4
-    assert [one.settings.get("color") for one in tried] == ["grey", None, "grey", "grey"]
+    assert [one.settings.get("side", 28) for one in tried] == [28] * 5
+    assert [one.settings.get("color") for one in tried] == ["grey", None, None, "grey", "grey"]
