@@ -96,6 +96,7 @@ ONLY = $(shell .venv-demo/bin/mmfeat reproduce | cut -d' ' -f1)
 reproductions: .venv-demo/ready
 	@for name in $(ONLY); do echo "== $$name"; .venv-demo/bin/mmfeat reproduce $$name --seeds $(SEEDS) \
 		--json docs/reproductions/$$name.json --page docs/REPRODUCTIONS.md || exit $$?; done
+	@.venv-demo/bin/python tests/which_learner.py
 
 # Each run kills at other instants; it prints the seed.
 soak: .venv-test/ready

@@ -14,8 +14,12 @@ from fixtures_command import run
 
 from mmfeat import registry
 from mmfeat.errors import DataError, UsageError
+from mmfeat.evaluate.protocols import protocol
+from mmfeat.evaluate.retrieval import same_label
 from mmfeat.evaluate.rows import Finding, from_json
+from mmfeat.learners.itq import itq_hash
 from mmfeat.pipelines import datasets, reproducing
+from mmfeat.pipelines.reproductions.codes import Columns, Task, Times, beside, learn, measure
 from mmfeat.progress import Progress
 
 QUIET = Progress(quiet=True)
@@ -220,3 +224,25 @@ def test_the_shallow_codes_are_those_of_another_program() -> None:
                 bits,
                 metric,
             )
+
+
+def test_codes_stand_on_features_that_are_learned_once() -> None:
+    rng, labels = np.random.default_rng(0), np.arange(300) % 3
+    train = (np.eye(3)[labels] @ rng.normal(size=(3, 16)) + 0.1 * rng.normal(size=(300, 16))).astype(np.float32)
+    queries, measures = train[:20] + np.float32(0.01), ("mAP@all", "precision@10")
+    task = Task(train, queries, same_label(labels[:20], labels), protocol("C1"), measures, "made", 0)
+    twice, spent = learn(task, [Times(2.0)], QUIET, spent=7.0)
+    assert spent > 7
+    np.testing.assert_array_equal(twice.train, 2 * train)
+    both = beside(task, twice, 3.0)
+    np.testing.assert_allclose(both.queries, np.concatenate([3 * queries, 2 * queries], axis=1), rtol=1e-6)
+    found = measure(
+        twice, "x", [Columns(8)], {"ITQ": itq_hash}, (8,), QUIET, floats=True, product=True,
+        further={"y": [Times(0.5)]}, spent=7.0,
+    )  # fmt: skip
+    rows = {(one.row, one.metric): one for one in found}
+    names = ["x, 8 floats", "x + ITQ, 8 bits", "x + OPQ, 8 bits", "y, 8 floats", "y + ITQ, 8 bits"]
+    assert list(rows) == [(name, measure) for name in names for measure in measures]
+    assert all(one.seconds is not None and one.seconds > 7 for one in rows.values())
+    assert rows["x, 8 floats", "mAP@all"].measured > 0.99  # three groups, far apart
+    assert rows["x + ITQ, 8 bits", "mAP@all"].measured == rows["y + ITQ, 8 bits", "mAP@all"].measured > 0.9
