@@ -20,7 +20,7 @@ class ImageRetrieval:
 
     Cost: about 30 ms of one core a photograph, and a minute or two to learn (the programs are compiled for each shape of
     picture, once): half an hour for 100,000 on two cores. A code has 16 bytes. Result: docs/REPRODUCTIONS.md, `mmfeat
-    reproduce retrieval-caltech`; more than twice the mAP of `patch-codes` and `pixel-codes`. What it is worth on yours is
+    reproduce retrieval-caltech` and `hashing-photos`; three times the mAP of `patch-codes`. What it is worth on yours is
     what the self-check says.
     Command: mmfeat index build photos/ -o photos.index --recipe image-retrieval
 

@@ -26,7 +26,7 @@ class HashingPhotos:
     training part without its labels; the test part is asked of it. "Photo features" are those of the recipe `image-retrieval`,
     "graph" its walk over the pictures. OPQ keeps as many bits but is no binary code: distances go to decoded vectors.
 
-    Cost: half an hour on two cores. Command: mmfeat reproduce hashing-photos
+    Cost: a quarter of an hour on two cores. Command: mmfeat reproduce hashing-photos
 
     only: "pixels", "patches", "machines", "autoencoders", "photo features" (a contrastive net is beside them); all, if none.
     """

@@ -23,7 +23,7 @@ class RetrievalCaltech:
     "graph" puts a short walk over the anchor graph of the 1,500 before that. Nothing learns from labels; settings were chosen
     on parts of the 1,500. `image-retrieval` is the default of `mmfeat index build`.
 
-    Cost: half an hour on two cores beside other work.
+    Cost: seven minutes on two cores beside other work.
     Command: mmfeat reproduce retrieval-caltech
 
     only: names of vectors; all, if none.
