@@ -27,16 +27,20 @@ _QUARTERS = ((1, 1), (2, 2))
 
 
 class Grid(NamedTuple):
-    """Where patches are. sizes, colours: sides of the cells in px, of shapes and of colours. step: px between patches."""
+    """Where patches are. sizes, colours: sides of the cells in px, of shapes and of colours. step: px between patches.
+
+    words: whether there is room for a layout of words.
+    """
 
     sizes: tuple[int, ...]
     colours: tuple[int, ...]
     step: int
+    words: bool = True
 
 
 LARGE = Grid((4, 6, 8, 10), (4, 8), 4)
 _MIDDLE = Grid((4, 6, 8), (3, 6), 3)
-_SMALL = Grid((3, 4, 6), (2, 4), 2)
+_SMALL = Grid((3, 4, 6), (2, 4), 2, words=False)
 _GRIDS = ((160, LARGE), (96, _MIDDLE), (0, _SMALL))  # from so many px of the larger side on
 
 
@@ -96,7 +100,7 @@ def fitting_sizes(items: Any, max_side: int, grid: Grid, gaussians: int, codewor
     sizes = sizes * np.minimum(1, max_side / np.maximum(sizes.max(axis=1, keepdims=True, initial=1), 1))
     steps = (np.maximum((sizes - 4 * cell) // grid.step + 1, 0) for cell in grid.sizes)
     most = int(sum((each.prod(axis=1).sum() for each in steps), start=0.0)) // 100
-    words = min(codewords, max(5, most)) if grid.sizes != _SMALL.sizes else 0
+    words = min(codewords, max(5, most)) if grid.words else 0
     return max(1, min(gaussians, most // 4)), words
 
 
