@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import itertools
 import os
 import platform
 import shlex
@@ -156,6 +157,7 @@ def page(experiments: Sequence[Sequence[Row]]) -> str:
 
 
 def _about(cls: type) -> str:
-    """The docstring of an experiment, a paragraph a line, without its last one: cost and command stand below the rows."""
+    """The docstring of an experiment, a paragraph a line, up to its cost: what follows is for those who run it."""
     parts = (inspect.getdoc(cls) or "").split("\n\n")
-    return "\n\n".join(" ".join(part.split()) for part in parts if not part.startswith("Cost:"))
+    told = itertools.takewhile(lambda part: not part.startswith("Cost:"), parts)
+    return "\n\n".join(" ".join(part.split()) for part in told)

@@ -138,7 +138,8 @@ def markdown(rows: Sequence[Row]) -> str:
     lines += ["", f"{interval}{'Seeds' if len(seeds) > 1 else 'Seed'} {', '.join(map(str, seeds))}.  "]
     lines += [f"Protocol: {text}  " for text in dict.fromkeys(row.protocol for row in rows if row.protocol)]
     lines += [f"Data: {text}  " for text in dict.fromkeys(row.data for row in rows if row.data)]
-    lines += [f"Machine: {rows[0].device}.  ", f"Command: `{rows[0].command}`"]
+    commands = ", ".join(f"`{text}`" for text in dict.fromkeys(row.command for row in rows))
+    lines += [f"Machine: {rows[0].device}.  ", f"Command: {commands}"]
     return "\n".join(lines) + "\n"
 
 
